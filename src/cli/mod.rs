@@ -1,0 +1,172 @@
+//! The face: parses words, prints answers, chooses the exit code. One file per command.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use crate::ui::{ColorChoice, Exit, Failure, Ui, UiOptions};
+
+mod cert;
+mod config;
+mod cx;
+mod down;
+mod generate;
+mod logs;
+mod serve;
+mod status;
+mod supervise;
+mod trust;
+mod up;
+
+use cx::Cx;
+
+/// Self-hosted 1:1 calls: one command, a link that works.
+#[derive(Parser)]
+#[command(name = "rtcctl", version, disable_help_subcommand = true, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+struct Global {
+    /// The config file [default: ./rtcctl.toml, then the user's, then /etc/rtcctl/rtcctl.toml, then the one `up` applied]
+    #[arg(short, long, global = true, value_name = "FILE", env = "RTCCTL_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where certificates, secrets and releases are kept
+    #[arg(long, global = true, value_name = "DIR", env = "RTCCTL_STATE")]
+    state: Option<PathBuf>,
+    /// One JSON object on stdout instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    /// Only data, warnings and errors
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Say more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: ColorChoice,
+    /// Answer every question with yes
+    #[arg(short, long, global = true)]
+    yes: bool,
+    /// Never ask; a question becomes an error that names the flag
+    #[arg(long, global = true)]
+    no_input: bool,
+    /// How long to wait for a lock or a service, as "30s" [default: 30s]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Bring the stack up on this machine, prove it, and print the link
+    Up(up::UpArgs),
+    /// Stop it; with --purge remove everything `up` ever wrote
+    Down(down::DownArgs),
+    /// What is running: release, listeners, certificate, rooms
+    Status(status::StatusArgs),
+    /// What the service said
+    Logs(logs::LogsArgs),
+    /// Issue, list and show certificates; hand out and trust the local CA
+    #[command(subcommand)]
+    Cert(cert::CertCommand),
+    /// The resolved config, its check, its schema, an annotated example
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// The daemon in the foreground; what systemd runs
+    Serve(serve::ServeArgs),
+    /// Keeps `serve` alive where there is no systemd
+    #[command(hide = true)]
+    Supervise(supervise::SuperviseArgs),
+    /// Completion script for a shell
+    Completions(generate::CompletionsArgs),
+    /// Man pages: to stdout, or one file per command into DIR
+    Man(generate::ManArgs),
+}
+
+/// Parses the words, runs the command, says what went wrong.
+pub fn main() -> ExitCode {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let cli = match parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let ui = Ui::new(UiOptions {
+        color: cli.global.color,
+        quiet: cli.global.quiet,
+        json: cli.global.json,
+        yes: cli.global.yes,
+        no_input: cli.global.no_input,
+    });
+    let name = cli.command.name();
+    let cx = Cx::new(ui.clone(), cli.global);
+    match cli.command.run(&cx) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            ui.fail(name, &failure);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+/// The clap tree, for completions, man pages and tests.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn parse() -> Result<Cli, ExitCode> {
+    let matches = Cli::command().try_get_matches();
+    matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {
+        let json = std::env::args_os().any(|word| word == "--json");
+        if json && error.use_stderr() {
+            let ui = Ui::new(UiOptions { json: true, ..UiOptions::default() });
+            let message = error.to_string();
+            ui.fail("error", &Failure::new(Exit::Usage, message.lines().next().unwrap_or_default().trim_start_matches("error: ")));
+            return ExitCode::from(Exit::Usage as u8);
+        }
+        let _ = error.print();
+        ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { 0 })
+    })
+}
+
+impl Command {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Up(_) => "up",
+            Self::Down(_) => "down",
+            Self::Status(_) => "status",
+            Self::Logs(_) => "logs",
+            Self::Cert(command) => command.name(),
+            Self::Config(command) => command.name(),
+            Self::Serve(_) => "serve",
+            Self::Supervise(_) => "supervise",
+            Self::Completions(_) => "completions",
+            Self::Man(_) => "man",
+        }
+    }
+
+    fn run(self, cx: &Cx) -> Result<(), Failure> {
+        match self {
+            Self::Up(args) => up::run(cx, args),
+            Self::Down(args) => down::run(cx, args),
+            Self::Status(args) => status::run(cx, args),
+            Self::Logs(args) => logs::run(cx, args),
+            Self::Cert(command) => cert::run(cx, command),
+            Self::Config(command) => config::run(cx, command),
+            Self::Serve(args) => serve::run(cx, args),
+            Self::Supervise(args) => supervise::run(cx, args),
+            Self::Completions(args) => generate::completions(cx, args),
+            Self::Man(args) => generate::man(cx, args),
+        }
+    }
+}
+
+/// `"30s"`, `"10m"`, `"1h"`: the same words as in the config.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    crate::config::values::duration(text)
+}

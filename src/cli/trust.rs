@@ -1,0 +1,1 @@
+//! `rtcctl cert trust` and `cert untrust`.

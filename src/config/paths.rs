@@ -1,0 +1,72 @@
+//! Pure: where everything is kept (the table of files in the README), computed from the user and the environment.
+
+use std::path::{Path, PathBuf};
+
+/// The directories of one installation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    pub state: PathBuf,
+    pub run: PathBuf,
+}
+
+impl Paths {
+    /// `state` is the flag or `$RTCCTL_STATE`; `env` looks a variable up; `name` is the config's `name`.
+    pub fn of(state: Option<&Path>, name: &str, is_root: bool, env: &dyn Fn(&str) -> Option<String>) -> Self {
+        let from_env = |key: &str| env(key).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let chosen = state.map(Path::to_path_buf).or_else(|| from_env("RTCCTL_STATE"));
+        let default_run = |state: &Path| state.join("run");
+        match (chosen, is_root) {
+            (Some(state), _) => Self { run: default_run(&state), state },
+            (None, true) => Self { state: Path::new("/var/lib").join(name), run: Path::new("/run").join(name) },
+            (None, false) => {
+                let home = from_env("HOME").unwrap_or_else(|| PathBuf::from("/"));
+                let state = from_env("XDG_STATE_HOME").unwrap_or_else(|| home.join(".local/state")).join(name);
+                let run = from_env("XDG_RUNTIME_DIR").map_or_else(|| default_run(&state), |dir| dir.join(name));
+                Self { state, run }
+            }
+        }
+    }
+
+    /// The local CA: `ca.pem` and `ca.key`.
+    pub fn ca(&self) -> PathBuf {
+        self.state.join("ca")
+    }
+
+    pub fn certs(&self) -> PathBuf {
+        self.state.join("certs")
+    }
+
+    pub fn turn_secret(&self) -> PathBuf {
+        self.state.join("turn.secret")
+    }
+
+    /// Key of the client ids and cookies that signaling signs.
+    pub fn signal_key(&self) -> PathBuf {
+        self.state.join("signal.key")
+    }
+
+    pub fn releases(&self) -> PathBuf {
+        self.state.join("releases")
+    }
+
+    /// Link to the release that runs.
+    pub fn current(&self) -> PathBuf {
+        self.state.join("current")
+    }
+
+    pub fn history(&self) -> PathBuf {
+        self.state.join("history.jsonl")
+    }
+
+    pub fn lock(&self) -> PathBuf {
+        self.state.join("lock")
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.state.join("log")
+    }
+
+    pub fn admin_socket(&self) -> PathBuf {
+        self.run.join("admin.sock")
+    }
+}

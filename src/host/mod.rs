@@ -1,0 +1,5 @@
+//! A machine to look at and to run commands on.
+
+pub mod machine;
+
+pub use machine::Machine;

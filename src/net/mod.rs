@@ -1,0 +1,3 @@
+//! What `std::net` lacks: batched UDP, TLS configs with hot swap, which addresses are public.
+
+pub mod tls;

@@ -1,0 +1,3 @@
+//! How the program is watched: logs, counters, and the status document that the admin socket hands out.
+
+pub mod status;

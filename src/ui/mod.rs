@@ -1,0 +1,11 @@
+//! How we speak: stdout is data, stderr is talk; colour, quiet, JSON; steps as they happen; tables; questions; failures with a hint.
+//!
+//! Not for: knowing anything of ours. Only `cli` uses it to print; lower floors may return a [`Failure`].
+
+pub mod failure;
+pub mod progress;
+pub mod table;
+mod voice;
+
+pub use failure::{Exit, Failure};
+pub use voice::{ColorChoice, Ui, UiOptions};

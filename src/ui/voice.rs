@@ -1,0 +1,176 @@
+//! The one place that writes to stdout and stderr.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+use super::failure::{Exit, Failure};
+use super::progress::Step;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ColorChoice {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UiOptions {
+    pub color: ColorChoice,
+    pub quiet: bool,
+    pub json: bool,
+    /// Every question is answered yes.
+    pub yes: bool,
+    /// No question is asked.
+    pub no_input: bool,
+}
+
+/// How this run speaks. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Ui {
+    options: UiOptions,
+    color_err: bool,
+    unicode: bool,
+    live: bool,
+}
+
+impl Ui {
+    /// Looks at the terminal and at `NO_COLOR`, `CLICOLOR_FORCE`, `TERM`, `LC_ALL`, `LC_CTYPE`, `LANG`.
+    pub fn new(options: UiOptions) -> Self {
+        let env = |key: &str| std::env::var(key).ok().filter(|v| !v.is_empty());
+        let dumb = env("TERM").is_some_and(|t| t == "dumb");
+        let terminal = io::stderr().is_terminal();
+        let forced = env("CLICOLOR_FORCE").is_some_and(|v| v != "0");
+        let color_err = match options.color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto if env("NO_COLOR").is_some() => false,
+            ColorChoice::Auto => forced || (terminal && !dumb),
+        };
+        let locale = env("LC_ALL").or_else(|| env("LC_CTYPE")).or_else(|| env("LANG")).unwrap_or_default().to_ascii_lowercase();
+        let unicode = locale.contains("utf-8") || locale.contains("utf8");
+        Self { options, color_err, unicode, live: terminal && !dumb && !options.quiet && !options.json }
+    }
+
+    pub fn is_json(&self) -> bool {
+        self.options.json
+    }
+
+    /// Colour on stderr.
+    pub fn colour(&self) -> bool {
+        self.color_err
+    }
+
+    /// The locale can show more than ASCII.
+    pub fn unicode(&self) -> bool {
+        self.unicode
+    }
+
+    /// stdout goes to a person.
+    pub fn stdout_is_terminal(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
+    /// Data: one line (or several) to stdout. A reader that went away is success.
+    pub fn out(&self, text: impl AsRef<str>) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        finish(writeln!(stdout, "{}", text.as_ref()).and_then(|()| stdout.flush()))
+    }
+
+    /// Data as it is, without a newline of ours (files, scripts).
+    pub fn out_raw(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        finish(stdout.write_all(bytes).and_then(|()| stdout.flush()))
+    }
+
+    /// One JSON object with `"schema": "rtcctl.<command>/1"` in front. `command` in dotted form (`cert.list`).
+    pub fn out_json(&self, command: &str, body: &impl Serialize) -> Result<(), Failure> {
+        let mut object = serde_json::Map::new();
+        object.insert("schema".into(), format!("rtcctl.{command}/1").into());
+        match serde_json::to_value(body).map_err(|e| Failure::new(Exit::Resource, format!("write JSON: {e}")))? {
+            serde_json::Value::Object(fields) => object.extend(fields),
+            other => {
+                object.insert("items".into(), other);
+            }
+        }
+        self.out(serde_json::Value::Object(object).to_string())
+    }
+
+    /// Talk: one line to stderr; silent with `--quiet` and `--json`.
+    pub fn say(&self, line: impl AsRef<str>) {
+        if !self.options.quiet && !self.options.json {
+            let _ = writeln!(io::stderr().lock(), "{}", line.as_ref());
+        }
+    }
+
+    /// `  !!  …`: works, but odd. Shown with `--quiet` too.
+    pub fn warn(&self, line: impl AsRef<str>) {
+        if !self.options.json {
+            let mark = self.paint("33", "!!");
+            let _ = writeln!(io::stderr().lock(), "  {mark}  {}", line.as_ref());
+        }
+    }
+
+    /// Long work: a spinner on a terminal, one line when it ends elsewhere. `label` is one word.
+    pub fn step(&self, label: &str) -> Step {
+        Step::start(self.clone(), label, self.live)
+    }
+
+    /// Asks on stderr. Without a terminal the failure names `flag`, which answers it.
+    pub fn confirm(&self, question: &str, flag: &str) -> Result<bool, Failure> {
+        if self.options.yes {
+            return Ok(true);
+        }
+        let can_ask = io::stdin().is_terminal() && io::stderr().is_terminal() && !self.options.no_input && !self.options.json;
+        if !can_ask {
+            return Err(Failure::new(Exit::Usage, format!("a question needs an answer: {question}")).hint(format!("answer yes with {flag}")));
+        }
+        dialoguer::Confirm::new()
+            .with_prompt(question)
+            .default(false)
+            .interact_opt()
+            .map(|answer| answer.unwrap_or(false))
+            .map_err(|e| Failure::new(Exit::Resource, format!("ask on the terminal: {e}")))
+    }
+
+    /// The last word of a command that failed; with `--json` an object on stdout.
+    pub fn fail(&self, command: &str, failure: &Failure) {
+        if self.options.json {
+            let error = serde_json::json!({
+                "error": { "exit": failure.exit as u8, "message": failure.message, "details": failure.details, "hints": failure.hints }
+            });
+            let _ = self.out_json(command, &error);
+            return;
+        }
+        let mut text = match &failure.report {
+            Some(report) => report.trim_end().to_owned(),
+            None => format!("{} {}", self.paint("31", "error:"), failure.message),
+        };
+        if failure.report.is_none() {
+            for line in &failure.details {
+                text.push_str(&format!("\n  {line}"));
+            }
+        }
+        for hint in &failure.hints {
+            text.push_str(&format!("\n{} {hint}", self.paint("36", "hint:")));
+        }
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// `text` in an SGR colour when colour is on.
+    pub fn paint(&self, sgr: &str, text: &str) -> String {
+        if self.color_err { format!("\x1b[{sgr}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    pub(super) fn is_quiet(&self) -> bool {
+        self.options.quiet || self.options.json
+    }
+}
+
+fn finish(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(Exit::Resource, format!("write to stdout: {e}"))),
+        _ => Ok(()),
+    }
+}
