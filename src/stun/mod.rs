@@ -2,4 +2,9 @@
 //!
 //! Not for: deciding anything about a request; that is `turn`.
 
+pub mod attr;
+pub mod channel;
 pub mod credential;
+pub mod framing;
+pub mod integrity;
+pub mod message;

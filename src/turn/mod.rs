@@ -2,6 +2,15 @@
 //!
 //! Not for: minting credentials (`stun::credential`), accepting TLS on the shared port (`serve::front` does and hands the connection over).
 
+pub mod allocation;
+pub mod auth;
+pub mod client;
+pub mod policy;
+pub mod ports;
+pub mod routes;
+pub mod server;
+pub mod timers;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
