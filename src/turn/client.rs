@@ -6,19 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::routes::Transport;
+use crate::stun::attr::Family;
 
 /// A long-term credential.
 #[derive(Clone, Debug)]
 pub struct Credentials {
     pub username: String,
     pub password: String,
-}
-
-/// An address family for a relayed address (RFC 8656 §18.8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Family {
-    V4,
-    V6,
 }
 
 /// What was asked for, to tell whose answer failed.
