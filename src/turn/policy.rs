@@ -182,6 +182,8 @@ fn embedded_v4(ip: Ipv6Addr) -> [Option<Ipv4Addr>; 3] {
     };
     let words = ip.segments();
     match words {
+        // Unspecified and loopback are addresses of their own right, whose last bytes are no IPv4 address.
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => [None; 3],
         [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 1, ..] => [Some(at(12)), None, None],
         [0x2001, 0, ..] => [Some(at(4)), Some(Ipv4Addr::from_bits(!at(12).to_bits())), None],
         [0x2002, .., 0 | 0x200, 0x5efe, _, _] => [Some(at(2)), Some(at(12)), None],
