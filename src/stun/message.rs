@@ -254,7 +254,8 @@ impl Builder {
     /// Of the reason the first 120 bytes are kept: longer ones are not allowed (RFC 8489 §14.8).
     pub fn error(self, code: u16, reason: &str) -> Self {
         let mut value = attr::encode_error(code, 0).to_vec();
-        value.extend(&reason.as_bytes()[..reason.floor_char_boundary(120)]);
+        let end = (0..=reason.len().min(120)).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
+        value.extend(&reason.as_bytes()[..end]);
         self.attr(attr::ERROR_CODE, &value)
     }
 

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use ring::hmac;
 use subtle::ConstantTimeEq as _;
 
+use super::reject::{BAD_REQUEST, Reject, STALE_NONCE, UNAUTHORIZED};
 use crate::config::Secret;
 use crate::stun::attr;
 use crate::stun::credential::{Claim, password_of};
@@ -48,11 +49,11 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    pub fn code(self) -> u16 {
+    pub(super) fn reject(self) -> Reject {
         match self {
-            Self::Unauthorized => 401,
-            Self::Malformed => 400,
-            Self::StaleNonce => 438,
+            Self::Unauthorized => UNAUTHORIZED,
+            Self::Malformed => BAD_REQUEST,
+            Self::StaleNonce => STALE_NONCE,
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod auth;
 pub mod client;
 pub mod policy;
 pub mod ports;
+mod reject;
 pub mod routes;
 pub mod server;
 pub mod timers;

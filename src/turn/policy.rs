@@ -92,7 +92,7 @@ impl OwnAddresses {
 
     /// Where a datagram came from, as the address a client is told.
     pub fn to_public(&self, source: SocketAddr) -> SocketAddr {
-        let ip = self.relayed.iter().find(|address| address.local == source.ip()).map_or(source.ip(), |address| address.public);
+        let ip = self.relayed.iter().find(|address| address.local == source.ip()).map_or_else(|| source.ip(), |address| address.public);
         SocketAddr::new(ip, source.port())
     }
 

@@ -15,6 +15,10 @@ use super::allocation::{Allocation, BindError, MAX_PERMISSIONS, Relay};
 use super::auth::{Auth, Refusal, Signer, User};
 use super::policy::{Full, OwnAddresses, Policy, Quotas, Share};
 use super::ports::Ports;
+use super::reject::{
+    ALLOCATION_MISMATCH, BAD_REQUEST, FAMILY_MISMATCH, FAMILY_NOT_SUPPORTED, FORBIDDEN, NO_CAPACITY, QUOTA_REACHED, Reject, TRANSPORT_NOT_SUPPORTED,
+    UNKNOWN_ATTRIBUTE, WRONG_CREDENTIALS,
+};
 use super::routes::{ClientAddr, RelayId, Routes};
 use super::timers::Timers;
 use crate::config::{Secret, model};
@@ -33,7 +37,7 @@ const SOFTWARE_NAME: &[u8] = b"rtcctl";
 /// Attributes a request may carry, whether its method uses them or not (RFC 8489 §6.3: known but unexpected ones are ignored). What is missing here
 /// is refused with 420: EVEN-PORT and RESERVATION-TOKEN (pairs of ports cannot be promised over shards), DONT-FRAGMENT, and what RFC 5780, 6062, 8016
 /// add.
-const KNOWN: [u16; 19] = [
+const KNOWN: [u16; 18] = [
     attr::MAPPED_ADDRESS,
     attr::USERNAME,
     attr::MESSAGE_INTEGRITY,
@@ -52,7 +56,6 @@ const KNOWN: [u16; 19] = [
     attr::PASSWORD_ALGORITHM,
     attr::USERHASH,
     attr::XOR_MAPPED_ADDRESS,
-    attr::FINGERPRINT,
 ];
 
 /// Unknown attributes listed in one 420: an answer must not outgrow a datagram.
@@ -183,40 +186,6 @@ struct Request<'a> {
     message: Message<'a>,
 }
 
-/// An error answer by its code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Reject(u16);
-
-const BAD_REQUEST: Reject = Reject(400);
-const FORBIDDEN: Reject = Reject(403);
-const UNKNOWN_ATTRIBUTE: Reject = Reject(420);
-const ALLOCATION_MISMATCH: Reject = Reject(437);
-const FAMILY_NOT_SUPPORTED: Reject = Reject(440);
-const WRONG_CREDENTIALS: Reject = Reject(441);
-const TRANSPORT_NOT_SUPPORTED: Reject = Reject(442);
-const FAMILY_MISMATCH: Reject = Reject(443);
-const QUOTA_REACHED: Reject = Reject(486);
-const NO_CAPACITY: Reject = Reject(508);
-
-impl Reject {
-    fn reason(self) -> &'static str {
-        match self.0 {
-            400 => "Bad Request",
-            401 => "Unauthorized",
-            403 => "Forbidden",
-            420 => "Unknown Attribute",
-            437 => "Allocation Mismatch",
-            438 => "Stale Nonce",
-            440 => "Address Family not Supported",
-            441 => "Wrong Credentials",
-            442 => "Unsupported Transport Protocol",
-            443 => "Peer Address Family Mismatch",
-            486 => "Allocation Quota Reached",
-            _ => "Insufficient Capacity",
-        }
-    }
-}
-
 impl Server {
     pub fn new(settings: ServerSettings) -> Self {
         let ServerSettings { shard, shards, config, relayed, own_ips, own_ports, secrets, nonce_key, quotas, seed } = settings;
@@ -242,7 +211,9 @@ impl Server {
 
     /// A STUN message (top bits 00) from a client. Send indications belong to the data path and are ignored here.
     pub fn handle(&mut self, now: Now, from: ClientAddr, message: &[u8], routes: &mut Routes) {
-        self.expire_client(now.mono, from, routes);
+        if self.deadline().is_some_and(|deadline| deadline <= now.mono) {
+            self.expire_client(now.mono, from, routes);
+        }
         let Ok(message) = Message::parse(message) else {
             self.stats.ignored += 1;
             return;
@@ -506,7 +477,7 @@ impl Server {
             answer = match half.state {
                 HalfState::Open(_, local) => answer.address(attr::XOR_RELAYED_ADDRESS, self.policy.own.to_public(local)),
                 HalfState::Failed(reject) => {
-                    let mut value = attr::encode_error(reject.0, half.family.number()).to_vec();
+                    let mut value = attr::encode_error(reject.code(), half.family.number()).to_vec();
                     value.extend(reject.reason().as_bytes());
                     answer.attr(attr::ADDRESS_ERROR_CODE, &value)
                 }
@@ -522,8 +493,8 @@ impl Server {
             _ => None,
         });
         let reject = failed.unwrap_or(NO_CAPACITY);
-        self.count(reject.0);
-        Builder::new(Class::Error, ALLOCATE, pending.transaction).error(reject.0, reject.reason())
+        self.count(reject.code());
+        Builder::new(Class::Error, ALLOCATE, pending.transaction).error(reject.code(), reject.reason())
     }
 
     /// RFC 8656 §8.2.
@@ -677,8 +648,8 @@ impl Server {
 
     /// Neither signed nor adorned: what an unknown sender gets stays small.
     fn challenge(&mut self, request: &Request<'_>, refusal: Refusal) {
-        let reject = Reject(refusal.code());
-        self.count(reject.0);
+        let reject = refusal.reject();
+        self.count(reject.code());
         let answer = request.error(reject);
         let answer = match refusal {
             Refusal::Malformed => answer,
@@ -688,7 +659,7 @@ impl Server {
     }
 
     fn reject(&mut self, request: &Request<'_>, reject: Reject, signer: Option<Signer>) {
-        self.count(reject.0);
+        self.count(reject.code());
         let mut answer = request.error(reject);
         if reject == UNKNOWN_ATTRIBUTE {
             let list: Vec<u8> = unknown(&request.message).into_iter().flat_map(u16::to_be_bytes).collect();
@@ -720,7 +691,7 @@ impl Request<'_> {
     }
 
     fn error(&self, reject: Reject) -> Builder {
-        Builder::new(Class::Error, self.message.method(), self.message.transaction()).error(reject.0, reject.reason())
+        Builder::new(Class::Error, self.message.method(), self.message.transaction()).error(reject.code(), reject.reason())
     }
 }
 

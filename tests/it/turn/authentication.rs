@@ -151,8 +151,11 @@ fn bidding_down_is_refused() {
         (Some(&ours), Some(&[0, 2][..])),
     ] {
         let mut request = allocate(id(1));
-        request = list.map_or(request.clone(), |list| request.attr(attr::PASSWORD_ALGORITHMS, list));
-        request = chosen.map_or(request.clone(), |chosen| request.attr(attr::PASSWORD_ALGORITHM, chosen));
+        for (kind, value) in [(attr::PASSWORD_ALGORITHMS, list), (attr::PASSWORD_ALGORITHM, chosen)] {
+            if let Some(value) = value {
+                request = request.attr(kind, value);
+            }
+        }
         assert_eq!(pair.ask(request.signed_by(&alice.username, &alice.password, &nonce)).code(), 400);
     }
 }

@@ -19,11 +19,11 @@ fn carry_data_both_ways() {
         let wire = alice.core.send(address(PEER), payload);
         assert_eq!(channel::parse(&wire), Some((0x4000, payload)));
         assert_eq!(pair.shards[0].relay_to(pair.now, &alice.addr, &wire), Some((relay, address(PEER), payload.to_vec())));
-        assert_eq!(pair.from_peer(&mut alice, PEER, payload), Some(Event::Data { peer: address(PEER), bytes: payload.to_vec() }));
+        assert_eq!(pair.arrive(&mut alice, PEER, payload), Some(Event::Data { peer: address(PEER), bytes: payload.to_vec() }));
     }
     let other = "8.8.8.8:5001";
     let expected = Event::Data { peer: address(other), bytes: b"y".to_vec() };
-    assert_eq!(pair.from_peer(&mut alice, other, b"y"), Some(expected), "other ports of the peer come as indications");
+    assert_eq!(pair.arrive(&mut alice, other, b"y"), Some(expected), "other ports of the peer come as indications");
 }
 
 #[test]

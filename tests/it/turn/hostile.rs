@@ -1,11 +1,14 @@
 //! Input nobody should send: silence, small answers, no trace, no panic.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use rtcctl::stun::credential::Claim;
+use rtcctl::stun::framing::Framer;
 use rtcctl::stun::integrity::md5_key;
 use rtcctl::stun::message::{ALLOCATE, BINDING, Builder, Class, DATA, Integrity, SEND};
-use rtcctl::stun::{attr, message};
+use rtcctl::stun::{attr, channel, message};
 use rtcctl::turn::routes::{ClientAddr, Transport};
 
 use super::pair::*;
@@ -83,6 +86,7 @@ fn mutated_messages_do_no_harm() {
     let mut dice = Dice(0x5EED);
     let end = Instant::now() + seconds(2);
     let mut rounds = 0_u64;
+    let mut codes = BTreeSet::new();
     while Instant::now() < end {
         rounds += 1;
         let template = templates[dice.below(templates.len())].clone();
@@ -99,6 +103,7 @@ fn mutated_messages_do_no_harm() {
         let answers = pair.handle(bob.addr, &bytes);
         assert!(answers.len() <= 1, "{bytes:02x?}");
         for answer in &answers {
+            codes.insert(answer.code());
             assert!(answer.0.len() <= 1500);
             assert_eq!(answer.message().transaction(), bytes[8..20]);
         }
@@ -107,6 +112,9 @@ fn mutated_messages_do_no_harm() {
         }
     }
     assert!(rounds > 500, "{rounds}");
+    for code in [200, 400, 401, 420, 437] {
+        assert!(codes.contains(&code), "the mutants never got as far as {code}: {codes:?}");
+    }
     pair.pass(Duration::ZERO);
     assert_eq!(pair.as_user(&alice, permission(id(9), &[PEER])).code(), 200);
     assert!(pair.can_send(&alice, PEER));
@@ -123,6 +131,39 @@ fn a_message_of_nothing_but_attributes() {
     assert_eq!(pair.ask(huge.clone()).code(), 401);
     let answer = pair.as_user(&bob, huge);
     assert_eq!((answer.code(), answer.get(attr::UNKNOWN_ATTRIBUTES).map(<[u8]>::len)), (420, Some(128)));
+}
+
+/// Bytes out of nowhere, into every reader there is.
+#[test]
+fn noise_is_read_without_harm() {
+    let mut dice = Dice(0xBAD);
+    for _ in 0..20_000 {
+        let mut bytes: Vec<u8> = (0..dice.below(80)).map(|_| dice.below(256) as u8).collect();
+        if dice.below(2) == 0 && bytes.len() >= 8 {
+            bytes[4..8].copy_from_slice(&message::COOKIE.to_be_bytes());
+            bytes[0] &= 0x3F;
+            bytes[2] = 0;
+            bytes[3] &= 0x7C;
+        }
+        if let Ok(message) = message::Message::parse(&bytes) {
+            let inside: usize = message.attributes().map(|(_, value)| 4 + value.len()).sum();
+            assert!(message::HEADER + inside <= bytes.len());
+            assert!(!message.verify(b"key"));
+        }
+        if let Some((_, payload)) = channel::parse(&bytes) {
+            assert!(channel::HEADER + payload.len() <= bytes.len());
+        }
+        let mut framer = Framer::new();
+        framer.push(&bytes);
+        let mut framed = 0;
+        while let Ok(Some(frame)) = framer.next_frame() {
+            framed += frame.len();
+        }
+        assert!(framed <= bytes.len());
+        if let Some(claim) = Claim::parse(&bytes) {
+            assert!(claim.expiry > 0 && claim.id.len() < bytes.len());
+        }
+    }
 }
 
 /// Gives mutated bytes a right length and signs them, as a hostile user could.

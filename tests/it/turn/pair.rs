@@ -1,5 +1,7 @@
 //! `Pair`: servers of some shards and the clients that talk to them, in virtual time.
 
+#![allow(clippy::unwrap_used, reason = "a helper that meets the unexpected fails its test")]
+
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -259,7 +261,7 @@ impl Pair {
     }
 
     /// A datagram of a peer arrives at the client's relay.
-    pub(super) fn from_peer(&self, client: &mut TestClient, peer: &str, payload: &[u8]) -> Option<Event> {
+    pub(super) fn arrive(&self, client: &mut TestClient, peer: &str, payload: &[u8]) -> Option<Event> {
         let (relay, _) = self.relay_of(client);
         let wire = self.shards[client.shard].relay_from(self.now, relay, address(peer), payload)?;
         client.core.handle(self.now.mono, &wire);

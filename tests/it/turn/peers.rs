@@ -46,7 +46,7 @@ fn relay_to_relay(shards: usize, alice_port: u16, bob_port: u16) {
     let mut pair = Pair::with(World { shards, ..World::default() });
     let (mut alice, mut bob) = (pair.allocated("alice", alice_port), pair.allocated("bob", bob_port));
     assert_eq!(alice.shard == bob.shard, shards == 1);
-    let (alice_relayed, bob_relayed) = (alice.relayed.unwrap(), bob.relayed.unwrap());
+    let (alice_relayed, bob_relayed) = (alice.relayed.expect("allocated"), bob.relayed.expect("allocated"));
     alice.core.permit(pair.now.mono, &[bob_relayed.ip()]);
     pair.run(&mut alice);
     let wire = alice.core.send(bob_relayed, b"early");
