@@ -37,16 +37,25 @@ pub struct Failure {
     pub hints: Vec<String>,
     /// A report already laid out (config problems with source lines); printed as it is instead of message and details.
     pub report: Option<String>,
+    /// Further keys of the error object that `--json` prints.
+    pub fields: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Failure {
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), details: Vec::new(), hints: Vec::new(), report: None }
+        Self { exit, message: message.into(), details: Vec::new(), hints: Vec::new(), report: None, fields: serde_json::Map::new() }
     }
 
     #[must_use]
     pub fn detail(mut self, line: impl Into<String>) -> Self {
         self.details.push(line.into());
+        self
+    }
+
+    /// A further key of the JSON error object.
+    #[must_use]
+    pub fn field(mut self, key: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.fields.insert(key.to_owned(), value.into());
         self
     }
 

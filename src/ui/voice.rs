@@ -137,10 +137,12 @@ impl Ui {
     /// The last word of a command that failed; with `--json` an object on stdout.
     pub fn fail(&self, command: &str, failure: &Failure) {
         if self.options.json {
-            let error = serde_json::json!({
-                "error": { "exit": failure.exit as u8, "message": failure.message, "details": failure.details, "hints": failure.hints }
-            });
-            let _ = self.out_json(command, &error);
+            let mut error = failure.fields.clone();
+            error.insert("exit".into(), (failure.exit as u8).into());
+            error.insert("message".into(), failure.message.clone().into());
+            error.insert("details".into(), failure.details.clone().into());
+            error.insert("hints".into(), failure.hints.clone().into());
+            let _ = self.out_json(command, &serde_json::json!({ "error": error }));
             return;
         }
         let mut text = match &failure.report {
