@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 
 use super::cx::Cx;
 use crate::ui::{Exit, Failure};
 
 #[derive(Args)]
 pub(super) struct CompletionsArgs {
+    /// Whose language; the script goes to stdout
     shell: clap_complete::Shell,
 }
 
@@ -19,18 +20,30 @@ pub(super) struct ManArgs {
 }
 
 pub(super) fn completions(cx: &Cx, args: CompletionsArgs) -> Result<(), Failure> {
+    cx.ui.out_raw(&completion_script(args.shell))
+}
+
+/// Each shell's file name under `completions/`, and what belongs into it.
+pub fn completion_files() -> Vec<(String, Vec<u8>)> {
+    let name = |shell: &clap_complete::Shell| clap_complete::Generator::file_name(shell, "rtcctl");
+    clap_complete::Shell::value_variants().iter().map(|shell| (name(shell), completion_script(*shell))).collect()
+}
+
+fn completion_script(shell: clap_complete::Shell) -> Vec<u8> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut super::command(), "rtcctl", &mut script);
-    cx.ui.out_raw(&script)
+    clap_complete::generate(shell, &mut super::command(), "rtcctl", &mut script);
+    script
 }
 
 pub(super) fn man(cx: &Cx, args: ManArgs) -> Result<(), Failure> {
-    let write_error = |e: std::io::Error| Failure::new(Exit::Resource, format!("write man pages: {e}"));
     let Some(dir) = args.dir else {
         let mut page = Vec::new();
-        clap_mangen::Man::new(super::command()).render(&mut page).map_err(write_error)?;
+        clap_mangen::Man::new(super::command()).render(&mut page).map_err(|e| Failure::new(Exit::Resource, format!("write the man page: {e}")))?;
         return cx.ui.out_raw(&page);
     };
     std::fs::create_dir_all(&dir).map_err(|e| Failure::new(Exit::Resource, format!("make {}: {e}", dir.display())))?;
-    clap_mangen::generate_to(super::command(), &dir).map_err(write_error)
+    clap_mangen::generate_to(super::command(), &dir)
+        .map_err(|e| Failure::new(Exit::Resource, format!("write man pages into {}: {e}", dir.display())))?;
+    cx.ui.say(format!("wrote the man pages into {}", dir.display()));
+    Ok(())
 }

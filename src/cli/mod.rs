@@ -21,10 +21,19 @@ mod trust;
 mod up;
 
 use cx::Cx;
+pub use generate::completion_files;
 
 /// Self-hosted 1:1 calls: one command, a link that works.
 #[derive(Parser)]
-#[command(name = "rtcctl", version, disable_help_subcommand = true, propagate_version = true)]
+#[command(
+    name = "rtcctl",
+    version,
+    disable_help_subcommand = true,
+    propagate_version = true,
+    max_term_width = 80,
+    arg_required_else_help = true,
+    after_help = "Start with: rtcctl up"
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -32,33 +41,38 @@ struct Cli {
     command: Command,
 }
 
+/// The heading in every help text under which the flags stand that every command takes.
+const GLOBAL: &str = "Everywhere";
+
 #[derive(Args, Clone, Debug, Default)]
 struct Global {
-    /// The config file [default: ./rtcctl.toml, then the user's, then /etc/rtcctl/rtcctl.toml, then the one `up` applied]
-    #[arg(short, long, global = true, value_name = "FILE", env = "RTCCTL_CONFIG")]
+    /// The config file [default: ./rtcctl.toml, then the user's, then that of
+    /// /etc/rtcctl, then the one `up` applied]
+    #[arg(short, long, global = true, value_name = "FILE", env = "RTCCTL_CONFIG", hide_env_values = true, help_heading = GLOBAL)]
     config: Option<PathBuf>,
     /// Where certificates, secrets and releases are kept
-    #[arg(long, global = true, value_name = "DIR", env = "RTCCTL_STATE")]
+    #[arg(long, global = true, value_name = "DIR", env = "RTCCTL_STATE", hide_env_values = true, help_heading = GLOBAL)]
     state: Option<PathBuf>,
     /// One JSON object on stdout instead of text
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
     /// Only data, warnings and errors
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
     quiet: bool,
     /// Say more; twice for everything
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, help_heading = GLOBAL, action = clap::ArgAction::Count)]
     verbose: u8,
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    /// Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
     /// Answer every question with yes
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
     yes: bool,
     /// Never ask; a question becomes an error that names the flag
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     no_input: bool,
     /// How long to wait for a lock or a service, as "30s" [default: 30s]
-    #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
 }
 
@@ -124,14 +138,21 @@ fn parse() -> Result<Cli, ExitCode> {
     matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {
         let json = std::env::args_os().any(|word| word == "--json");
         if json && error.use_stderr() {
-            let ui = Ui::new(UiOptions { json: true, ..UiOptions::default() });
-            let message = error.to_string();
-            ui.fail("error", &Failure::new(Exit::Usage, message.lines().next().unwrap_or_default().trim_start_matches("error: ")));
+            Ui::new(UiOptions { json: true, ..UiOptions::default() }).fail("error", &usage(&error));
             return ExitCode::from(Exit::Usage as u8);
         }
+        // Printing fails only when nobody reads.
         let _ = error.print();
         ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { 0 })
     })
+}
+
+/// What clap found wrong, as one of our failures: its first paragraph is the message, its tips are hints.
+fn usage(error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    let tips = text.lines().filter_map(|line| line.trim().strip_prefix("tip: "));
+    tips.fold(Failure::new(Exit::Usage, first), Failure::hint)
 }
 
 impl Command {

@@ -39,11 +39,18 @@ pub struct Failure {
     pub report: Option<String>,
     /// Further keys of the error object that `--json` prints.
     pub fields: serde_json::Map<String, serde_json::Value>,
+    /// The answer stands on stdout already, and it is no: with `--json` no second object follows it.
+    pub answered: bool,
 }
 
 impl Failure {
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), details: Vec::new(), hints: Vec::new(), report: None, fields: serde_json::Map::new() }
+        Self { exit, message: message.into(), details: Vec::new(), hints: Vec::new(), report: None, fields: serde_json::Map::new(), answered: false }
+    }
+
+    /// Ctrl-C: nobody needs to be told why.
+    pub fn interrupted() -> Self {
+        Self::new(Exit::Interrupted, "interrupted")
     }
 
     #[must_use]
@@ -56,6 +63,13 @@ impl Failure {
     #[must_use]
     pub fn field(mut self, key: &str, value: impl Into<serde_json::Value>) -> Self {
         self.fields.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// What was printed on stdout is the whole answer for programs.
+    #[must_use]
+    pub fn answered(mut self) -> Self {
+        self.answered = true;
         self
     }
 

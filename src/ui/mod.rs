@@ -4,8 +4,9 @@
 
 pub mod failure;
 pub mod progress;
+mod question;
 pub mod table;
 mod voice;
 
 pub use failure::{Exit, Failure};
-pub use voice::{ColorChoice, Ui, UiOptions};
+pub use voice::{ColorChoice, Ui, UiOptions, json_line};

@@ -78,6 +78,16 @@ impl Ui {
         finish(writeln!(stdout, "{}", text.as_ref()).and_then(|()| stdout.flush()))
     }
 
+    /// One line of an endless answer. `Ok(false)`: the reader went away, and there is nobody to go on for.
+    pub fn out_stream(&self, line: impl AsRef<str>) -> Result<bool, Failure> {
+        let mut stdout = io::stdout().lock();
+        match writeln!(stdout, "{}", line.as_ref()).and_then(|()| stdout.flush()) {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            Err(e) => finish(Err(e)).map(|()| false),
+            Ok(()) => Ok(true),
+        }
+    }
+
     /// Data as it is, without a newline of ours (files, scripts).
     pub fn out_raw(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
@@ -86,15 +96,7 @@ impl Ui {
 
     /// One JSON object with `"schema": "rtcctl.<command>/1"` in front. `command` in dotted form (`cert.list`).
     pub fn out_json(&self, command: &str, body: &impl Serialize) -> Result<(), Failure> {
-        let mut object = serde_json::Map::new();
-        object.insert("schema".into(), format!("rtcctl.{command}/1").into());
-        match serde_json::to_value(body).map_err(|e| Failure::new(Exit::Resource, format!("write JSON: {e}")))? {
-            serde_json::Value::Object(fields) => object.extend(fields),
-            other => {
-                object.insert("items".into(), other);
-            }
-        }
-        self.out(serde_json::Value::Object(object).to_string())
+        self.out(json_line(command, body)?)
     }
 
     /// Talk: one line to stderr; silent with `--quiet` and `--json`.
@@ -117,7 +119,7 @@ impl Ui {
         Step::start(self.clone(), label, self.live)
     }
 
-    /// Asks on stderr. Without a terminal the failure names `flag`, which answers it.
+    /// Asks on stderr. Without a terminal the failure names `flag`, which answers it. Ctrl-C is [`Exit::Interrupted`].
     pub fn confirm(&self, question: &str, flag: &str) -> Result<bool, Failure> {
         if self.options.yes {
             return Ok(true);
@@ -126,16 +128,14 @@ impl Ui {
         if !can_ask {
             return Err(Failure::new(Exit::Usage, format!("a question needs an answer: {question}")).hint(format!("answer yes with {flag}")));
         }
-        dialoguer::Confirm::new()
-            .with_prompt(question)
-            .default(false)
-            .interact_opt()
-            .map(|answer| answer.unwrap_or(false))
-            .map_err(|e| Failure::new(Exit::Resource, format!("ask on the terminal: {e}")))
+        super::question::confirm(question)
     }
 
     /// The last word of a command that failed; with `--json` an object on stdout.
     pub fn fail(&self, command: &str, failure: &Failure) {
+        if self.options.json && failure.answered {
+            return;
+        }
         if self.options.json {
             let mut error = failure.fields.clone();
             error.insert("exit".into(), (failure.exit as u8).into());
@@ -143,6 +143,10 @@ impl Ui {
             error.insert("details".into(), failure.details.clone().into());
             error.insert("hints".into(), failure.hints.clone().into());
             let _ = self.out_json(command, &serde_json::json!({ "error": error }));
+            return;
+        }
+        if failure.exit == Exit::Interrupted {
+            let _ = writeln!(io::stderr().lock(), "{}", failure.message);
             return;
         }
         let mut text = match &failure.report {
@@ -170,9 +174,30 @@ impl Ui {
     }
 }
 
+/// The object of [`Ui::out_json`] as one line, for streams.
+pub fn json_line(command: &str, body: &impl Serialize) -> Result<String, Failure> {
+    let body = serde_json::to_value(body).map_err(|e| Failure::new(Exit::Resource, format!("write JSON: {e}")))?;
+    let fields = if body.is_object() { body } else { serde_json::json!({ "items": body }) };
+    let text = fields.to_string();
+    let separator = if text == "{}" { "" } else { "," };
+    Ok(format!("{{\"schema\":\"rtcctl.{command}/1\"{separator}{}", &text[1..]))
+}
+
 fn finish(result: io::Result<()>) -> Result<(), Failure> {
     match result {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(Exit::Resource, format!("write to stdout: {e}"))),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::json_line;
+
+    #[test]
+    fn the_schema_comes_first() {
+        assert_eq!(json_line("x", &serde_json::json!({ "a": 1, "z": 2 })).unwrap(), r#"{"schema":"rtcctl.x/1","a":1,"z":2}"#);
+        assert_eq!(json_line("x", &serde_json::json!({})).unwrap(), r#"{"schema":"rtcctl.x/1"}"#);
+        assert_eq!(json_line("x", &[1, 2]).unwrap(), r#"{"schema":"rtcctl.x/1","items":[1,2]}"#);
     }
 }
