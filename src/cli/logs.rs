@@ -54,7 +54,7 @@ fn since(text: &str) -> Result<OffsetDateTime, String> {
     if let Ok(ago) = values::duration(text) {
         return OffsetDateTime::now_utc()
             .checked_sub(ago.try_into().map_err(|_| format!("too long ago: {text}"))?)
-            .ok_or(format!("too long ago: {text}"));
+            .ok_or_else(|| format!("too long ago: {text}"));
     }
     OffsetDateTime::parse(text, &Rfc3339).map_err(|_| format!("neither a duration nor a time: {text} (write \"10m\" or \"2026-11-25T10:00:00Z\")"))
 }

@@ -40,7 +40,7 @@ pub enum Kind {
     /// From 0.0 to 1.0.
     Share,
     Choice(&'static [&'static str]),
-    List(&'static Kind),
+    List(&'static Self),
 }
 
 /// A section with its one-line comment; `repeated` ones are written `[[…]]` and are absent by default.

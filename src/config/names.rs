@@ -44,3 +44,35 @@ impl SiteNames {
         self.all.contains(name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(config: &Config, hostname: &str, addresses: &[&str]) -> Vec<String> {
+        let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        let names = SiteNames::of(config, hostname, &addresses);
+        assert_eq!(names.all[0], names.primary);
+        names.all.iter().map(HostName::to_string).collect()
+    }
+
+    #[test]
+    fn a_lan_is_told_addresses_first_then_names() {
+        let found = names(&Config::default(), "Box.example.org", &["192.168.1.20", "fd00::7"]);
+        assert_eq!(found, ["192.168.1.20", "fd00::7", "box", "box.local", "localhost", "127.0.0.1", "::1"]);
+    }
+
+    #[test]
+    fn a_machine_without_a_network_still_finds_itself() {
+        assert_eq!(names(&Config::default(), "", &[]), ["127.0.0.1", "localhost", "::1"]);
+        assert_eq!(names(&Config::default(), "not_a_name", &[])[0], "127.0.0.1");
+    }
+
+    #[test]
+    fn a_name_stands_alone_with_its_aliases() {
+        let mut config = Config::default();
+        config.site.address = Address::Host(HostName::Dns("call.internal".into()));
+        config.site.aliases = vec![HostName::Dns("b.internal".into()), HostName::Dns("call.internal".into())];
+        assert_eq!(names(&config, "box", &["192.168.1.20"]), ["call.internal", "b.internal"]);
+    }
+}

@@ -70,3 +70,30 @@ impl Paths {
         self.run.join("admin.sock")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(state: Option<&str>, is_root: bool, env: &[(&str, &str)]) -> (String, String) {
+        let lookup = |key: &str| env.iter().find(|(name, _)| *name == key).map(|(_, value)| (*value).to_owned());
+        let paths = Paths::of(state.map(Path::new), "calls", is_root, &lookup);
+        (paths.state.display().to_string(), paths.run.display().to_string())
+    }
+
+    fn pair(state: &str, run: &str) -> (String, String) {
+        (state.to_owned(), run.to_owned())
+    }
+
+    #[test]
+    fn where_things_are_kept() {
+        assert_eq!(of(None, true, &[("HOME", "/root")]), pair("/var/lib/calls", "/run/calls"));
+        assert_eq!(of(None, false, &[("HOME", "/h")]), pair("/h/.local/state/calls", "/h/.local/state/calls/run"));
+        let user = [("HOME", "/h"), ("XDG_STATE_HOME", "/s"), ("XDG_RUNTIME_DIR", "/r")];
+        assert_eq!(of(None, false, &user), pair("/s/calls", "/r/calls"));
+        assert_eq!(of(Some("/x"), true, &user), pair("/x", "/x/run"));
+        assert_eq!(of(None, true, &[("RTCCTL_STATE", "/e")]), pair("/e", "/e/run"));
+        assert_eq!(of(Some("/x"), false, &[("RTCCTL_STATE", "/e")]), pair("/x", "/x/run"));
+        assert_eq!(of(None, true, &[("RTCCTL_STATE", "")]), pair("/var/lib/calls", "/run/calls"));
+    }
+}

@@ -56,7 +56,7 @@ impl Reader<'_> {
     /// `None` for `""`. A relative path starts at the folder of the file it is written in.
     pub(super) fn path(&mut self, path: &str) -> Option<PathBuf> {
         let written = self.get(path, text);
-        let base = self.written.source_of(path).map_or(Path::new(""), |(source, _)| source.base.as_path());
+        let base = self.written.source_of(path).map_or_else(|| Path::new(""), |(source, _)| source.base.as_path());
         (!written.is_empty()).then(|| base.join(written))
     }
 

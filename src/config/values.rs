@@ -221,7 +221,7 @@ fn show(count: u64, zero: &str, units: &[(&str, u64)]) -> String {
     if count == 0 {
         return zero.to_owned();
     }
-    let fitting = units.iter().find(|(_, scale)| count % scale == 0);
+    let fitting = units.iter().find(|(_, scale)| count.is_multiple_of(*scale));
     fitting.map_or_else(|| count.to_string(), |(unit, scale)| format!("{}{unit}", count / scale))
 }
 

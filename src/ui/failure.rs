@@ -37,15 +37,15 @@ pub struct Failure {
     pub hints: Vec<String>,
     /// A report already laid out (config problems with source lines); printed as it is instead of message and details.
     pub report: Option<String>,
-    /// Further keys of the error object that `--json` prints.
-    pub fields: serde_json::Map<String, serde_json::Value>,
+    /// Further keys of the error object that `--json` prints. In a box because few have any and every result carries the room.
+    pub fields: Option<Box<serde_json::Map<String, serde_json::Value>>>,
     /// The answer stands on stdout already, and it is no: with `--json` no second object follows it.
     pub answered: bool,
 }
 
 impl Failure {
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), details: Vec::new(), hints: Vec::new(), report: None, fields: serde_json::Map::new(), answered: false }
+        Self { exit, message: message.into(), details: Vec::new(), hints: Vec::new(), report: None, fields: None, answered: false }
     }
 
     /// Ctrl-C: nobody needs to be told why.
@@ -62,7 +62,7 @@ impl Failure {
     /// A further key of the JSON error object.
     #[must_use]
     pub fn field(mut self, key: &str, value: impl Into<serde_json::Value>) -> Self {
-        self.fields.insert(key.to_owned(), value.into());
+        self.fields.get_or_insert_default().insert(key.to_owned(), value.into());
         self
     }
 

@@ -74,7 +74,7 @@ mod tests {
     fn asks() {
         if std::env::var_os("ASK").is_some() {
             let answer = super::confirm("Remove everything?").map_err(|failure| failure.exit as u8);
-            eprintln!("answer: {answer:?}");
+            super::Term::stderr().write_line(&format!("answer: {answer:?}")).unwrap();
         }
     }
 }

@@ -137,7 +137,7 @@ impl Ui {
             return;
         }
         if self.options.json {
-            let mut error = failure.fields.clone();
+            let mut error = failure.fields.as_deref().cloned().unwrap_or_default();
             error.insert("exit".into(), (failure.exit as u8).into());
             error.insert("message".into(), failure.message.clone().into());
             error.insert("details".into(), failure.details.clone().into());

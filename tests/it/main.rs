@@ -1,5 +1,7 @@
 //! One test binary, so that support code is compiled once.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic, in its helpers too")]
+
 mod support;
 
 mod browser;

@@ -154,6 +154,18 @@ mod tests {
     }
 
     #[test]
+    fn a_full_disk_costs_words_and_says_how_many() {
+        let home = tempfile::tempdir().unwrap();
+        let mut log = Log::open(home.path()).unwrap();
+        let disk = std::mem::replace(&mut log.file, File::options().write(true).open("/dev/full").unwrap());
+        log.write(b"twelve bytes");
+        assert_eq!((log.size, log.lost), (0, 12));
+        log.file = disk;
+        log.write(b"and on\n");
+        assert_eq!(tail(home.path(), 9), ["supervisor: 12 bytes of log could not be written", "and on"]);
+    }
+
+    #[test]
     fn goes_on_where_an_earlier_supervisor_ended() {
         let home = tempfile::tempdir().unwrap();
         Log::open(home.path()).unwrap().note("first");

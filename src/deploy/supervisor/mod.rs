@@ -245,7 +245,7 @@ pub fn detach() {
 }
 
 fn open_lock_file(path: &Path) -> anyhow::Result<File> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
+    let directory = path.parent().unwrap_or_else(|| Path::new("/"));
     std::fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
     File::options().read(true).write(true).create(true).truncate(false).open(path).with_context(|| format!("open {}", path.display()))
 }
