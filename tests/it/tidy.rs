@@ -150,7 +150,7 @@ fn the_rules_can_fail() {
     bad(prints("src/turn/mod.rs", "println!(\"x\"); eprintln!(\"y\");"), 1);
     bad(prints("src/ui/voice.rs", "std::io::stdout()"), 0);
     bad(silent("src/a.rs", "use std::fs;\n"), 1);
-    bad(silent("src/a.rs", &"//! a line\n".repeat(7)), 1);
+    bad(silent("src/a.rs", &"//! a line\n".repeat(9)), 1);
     bad(silent("src/lib.rs", "#![doc = include_str!(\"README.md\")]\n"), 0);
     bad(unfinished("src/a.rs", concat!("// TO", "DO: later\nfn f() { unimple", "mented!() }")), 2);
     bad(uninvited("Makefile"), 1);
@@ -193,8 +193,9 @@ fn prints(path: &str, text: &str) -> Vec<String> {
 
 fn silent(path: &str, text: &str) -> Vec<String> {
     let lines = text.lines().take_while(|line| line.starts_with("//!")).count();
-    let fine = (1..=6).contains(&lines) || (lines == 0 && text.starts_with("#![doc = include_str!"));
-    if fine { Vec::new() } else { vec![format!("{path}: opens with {lines} lines of //! instead of 1 to 6")] }
+    // Eight leave room for a small picture of bytes.
+    let fine = (1..=8).contains(&lines) || (lines == 0 && text.starts_with("#![doc = include_str!"));
+    if fine { Vec::new() } else { vec![format!("{path}: opens with {lines} lines of //! instead of 1 to 8")] }
 }
 
 fn unfinished(path: &str, text: &str) -> Vec<String> {
