@@ -21,8 +21,7 @@ pub(super) fn run(cx: &Cx, args: SuperviseArgs) -> Result<(), Failure> {
     supervisor::detach();
     let paths = cx.paths(&cx.config()?);
     let config = cx.global.config.clone().unwrap_or_else(|| paths.current().join("rtcctl.toml"));
-    let mut arguments = vec!["serve".into(), "--config".into(), config.into()];
-    arguments.extend(supervisor::state_arguments(&paths));
+    let arguments = vec!["serve".into(), "--config".into(), config.into(), "--state".into(), paths.state.clone().into()];
     let service = Service { program: args.program.unwrap_or_else(|| paths.current().join("rtcctl")), arguments };
     let stop = CancellationToken::new();
     let listener = Listener::start(stop.clone())?;

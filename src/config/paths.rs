@@ -14,14 +14,19 @@ impl Paths {
     pub fn of(state: Option<&Path>, name: &str, is_root: bool, env: &dyn Fn(&str) -> Option<String>) -> Self {
         let from_env = |key: &str| env(key).filter(|v| !v.is_empty()).map(PathBuf::from);
         let chosen = state.map(Path::to_path_buf).or_else(|| from_env("RTCCTL_STATE"));
-        let default_run = |state: &Path| state.join("run");
+        // What the unit and the supervisor tell the daemon, so that both ends meet whoever asks.
+        let told_run = from_env("RTCCTL_RUN");
+        let default_run = |state: &Path| told_run.clone().unwrap_or_else(|| state.join("run"));
         match (chosen, is_root) {
             (Some(state), _) => Self { run: default_run(&state), state },
-            (None, true) => Self { state: Path::new("/var/lib").join(name), run: Path::new("/run").join(name) },
+            (None, true) => {
+                let run = told_run.unwrap_or_else(|| Path::new("/run").join(name));
+                Self { state: Path::new("/var/lib").join(name), run }
+            }
             (None, false) => {
                 let home = from_env("HOME").unwrap_or_else(|| PathBuf::from("/"));
                 let state = from_env("XDG_STATE_HOME").unwrap_or_else(|| home.join(".local/state")).join(name);
-                let run = from_env("XDG_RUNTIME_DIR").map_or_else(|| default_run(&state), |dir| dir.join(name));
+                let run = told_run.clone().or_else(|| from_env("XDG_RUNTIME_DIR").map(|dir| dir.join(name))).unwrap_or_else(|| default_run(&state));
                 Self { state, run }
             }
         }
@@ -94,6 +99,8 @@ mod tests {
         assert_eq!(of(Some("/x"), true, &user), pair("/x", "/x/run"));
         assert_eq!(of(None, true, &[("RTCCTL_STATE", "/e")]), pair("/e", "/e/run"));
         assert_eq!(of(Some("/x"), false, &[("RTCCTL_STATE", "/e")]), pair("/x", "/x/run"));
+        assert_eq!(of(Some("/x"), true, &[("RTCCTL_RUN", "/told")]), pair("/x", "/told"));
+        assert_eq!(of(None, false, &[("HOME", "/h"), ("XDG_RUNTIME_DIR", "/r"), ("RTCCTL_RUN", "/told")]), pair("/h/.local/state/calls", "/told"));
         assert_eq!(of(None, true, &[("RTCCTL_STATE", "")]), pair("/var/lib/calls", "/run/calls"));
     }
 }

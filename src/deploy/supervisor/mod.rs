@@ -25,7 +25,9 @@ use lock::ServiceLock;
 pub use lock::{Running, running};
 use log::Log;
 
-/// A supervisor that was told to stop has this long beyond its service's grace.
+/// Tells `rtcctl` where the run directory is when it does not lie below the state.
+const RUN_VARIABLE: &str = "RTCCTL_RUN";
+/// How often a lock is looked at while somebody waits for it.
 const POLL: Duration = Duration::from_millis(20);
 
 /// What is kept alive.
@@ -72,14 +74,14 @@ pub fn start(paths: &Paths, program: &Path, config: &Path, deadline: Duration) -
     }
     let log = log::open_append(&paths.log())?;
     let mut command = std::process::Command::new(program);
-    command.arg("supervise").arg("--config").arg(config).args(state_arguments(paths)).current_dir("/");
+    command.arg("supervise").arg("--config").arg(config).arg("--state").arg(&paths.state).current_dir("/");
     for (variable, _) in std::env::vars_os() {
         let name = variable.to_string_lossy();
         if name.starts_with("RTCCTL_") && (name.contains("__") || matches!(&*name, "RTCCTL_NAME" | "RTCCTL_CONFIG" | "RTCCTL_STATE")) {
             command.env_remove(&variable);
         }
     }
-    command.stdin(Stdio::null()).stdout(log.try_clone().context("use the log")?).stderr(log);
+    command.env(RUN_VARIABLE, &paths.run).stdin(Stdio::null()).stdout(log.try_clone().context("use the log")?).stderr(log);
     let mut child = command.spawn().with_context(|| format!("start {}", program.display()))?;
     let began = Instant::now();
     loop {
@@ -118,11 +120,6 @@ pub fn stop(paths: &Paths, deadline: Duration) -> anyhow::Result<bool> {
     Ok(was_running.is_some() || orphans > 0)
 }
 
-/// The words that lead another `rtcctl` to the same directories. Without a flag the run directory may lie elsewhere than below the state.
-pub fn state_arguments(paths: &Paths) -> Vec<OsString> {
-    if paths.run == paths.state.join("run") { vec!["--state".into(), paths.state.clone().into()] } else { Vec::new() }
-}
-
 /// The supervisor itself: takes the lock, ends an orphan of a killed predecessor, and runs until `stop`.
 pub fn run(paths: &Paths, service: &Service, pace: Pace, stop: &CancellationToken) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
@@ -134,7 +131,7 @@ pub fn run(paths: &Paths, service: &Service, pace: Pace, stop: &CancellationToke
         let (reader, writer) = std::io::pipe().context("make a pipe for the log")?;
         let mut reader = tokio::net::unix::pipe::Receiver::from_owned_fd(OwnedFd::from(reader)).context("read the pipe")?;
         let (notes, mut noted) = tokio::sync::mpsc::channel(16);
-        let keeper = Keeper { service, pace, lock: &service_lock, output: writer, notes };
+        let keeper = Keeper { service, pace, run: &paths.run, lock: &service_lock, output: writer, notes };
         let words = async {
             loop {
                 tokio::select! {
@@ -162,6 +159,7 @@ pub fn run(paths: &Paths, service: &Service, pace: Pace, stop: &CancellationToke
 struct Keeper<'a> {
     service: &'a Service,
     pace: Pace,
+    run: &'a Path,
     lock: &'a ServiceLock,
     output: std::io::PipeWriter,
     /// For the log. Sixteen are more than one restart makes; a full queue waits.
@@ -195,7 +193,7 @@ impl Keeper<'_> {
 
     fn spawn(&self) -> anyhow::Result<Child> {
         let mut command = Command::new(&self.service.program);
-        command.args(&self.service.arguments).stdin(Stdio::from(self.lock.share()?));
+        command.args(&self.service.arguments).env(RUN_VARIABLE, self.run).stdin(Stdio::from(self.lock.share()?));
         command.stdout(self.output.try_clone().context("use the log")?).stderr(self.output.try_clone().context("use the log")?);
         command.spawn().with_context(|| format!("start {}", self.service.program.display()))
     }
@@ -338,11 +336,12 @@ mod tests {
     }
 
     #[test]
-    fn the_state_is_named_only_where_it_decides_the_run_directory() {
-        let env = |key: &str| (key == "XDG_RUNTIME_DIR").then(|| "/run/user/7".to_owned());
-        assert!(state_arguments(&Paths::of(None, "rtcctl", false, &env)).is_empty());
-        assert!(state_arguments(&Paths::of(None, "rtcctl", true, &env)).is_empty());
-        assert_eq!(state_arguments(&Paths::of(Some(Path::new("/s")), "rtcctl", true, &env)), ["--state", "/s"]);
+    fn the_service_is_told_where_the_run_directory_is() {
+        let nest = Nest::new("echo \"run: $RTCCTL_RUN\"; echo life >> \"$0.lives\"; exec sleep 60");
+        let supervisor = nest.supervise();
+        nest.until("a life", || nest.lives() == 1);
+        supervisor.stop();
+        assert!(nest.log().contains(&format!("run: {}", nest.paths.run.display())), "{}", nest.log());
     }
 
     fn lives(pid: u32) -> bool {
