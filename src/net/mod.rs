@@ -1,3 +1,4 @@
-//! What `std::net` lacks: batched UDP, TLS configs with hot swap, which addresses are public.
+//! What `std::net` lacks: batched UDP, TLS configs with hot swap.
 
 pub mod tls;
+pub mod udp;
