@@ -24,7 +24,7 @@ pub const RUN_BYTES: usize = 65_000;
 const LARGEST: usize = 65_535;
 const SLOT: usize = HEADROOM + LARGEST + TAILROOM + 1;
 /// The kernel refuses segments that exceed a path's MTU, and quinn-udp then gives up on GSO for the socket. Every IPv6 path carries 1280 bytes; 48 go to headers.
-const LARGEST_SEGMENT: usize = 1232;
+pub const LARGEST_SEGMENT: usize = 1232;
 /// Asked for; the kernel grants what `net.core.rmem_max` and `wmem_max` allow. Only queued datagrams cost memory.
 const LISTENER_BUFFER: usize = 4 << 20;
 const RELAY_BUFFER: usize = 1 << 20;
