@@ -120,7 +120,12 @@ impl Board {
             relayed_packets: total(|board| &board.relayed_packets),
             relayed_bytes: total(|board| &board.relayed_bytes),
             drops,
-            errors: CODES.iter().enumerate().map(|(index, code)| (*code, nth(|board| &board.errors, index))).filter(|(_, count)| *count > 0).collect(),
+            errors: CODES
+                .iter()
+                .enumerate()
+                .map(|(index, code)| (*code, nth(|board| &board.errors, index)))
+                .filter(|(_, count)| *count > 0)
+                .collect(),
         }
     }
 }
