@@ -1,0 +1,564 @@
+//! The relay's threads over real sockets on loopback: every transport, both families, one shard and several, and everything that is not a client.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rtcctl::config::Secret;
+use rtcctl::net::udp::Socket;
+use rtcctl::stun::attr::Family;
+use rtcctl::turn::routes::Transport;
+use rtcctl::turn::{Counters, Relay, RelayedAddress, Settings, StartError, TlsClient};
+
+#[path = "support/caller.rs"]
+mod caller;
+
+use caller::{Caller, PATIENCE, SECRET, peer, settings};
+
+fn start(settings: Settings) -> (Relay, SocketAddr, SocketAddr) {
+    let relay = Relay::start(settings).unwrap();
+    let listeners = relay.listeners();
+    let of = |v4: bool| listeners.iter().find(|listener| listener.address.is_ipv4() == v4).unwrap().address;
+    let (v4, v6) = (of(true), of(false));
+    (relay, v4, v6)
+}
+
+fn dropped(counters: &Counters, reason: &str) -> u64 {
+    counters.drops.iter().find(|(name, _)| *name == reason).unwrap_or_else(|| panic!("no reason {reason}")).1
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A peer sees the relayed address, the client sees the peer: by permission, by channel, for odd sizes and none.
+fn echo(caller: &mut Caller, relayed: SocketAddr, peer: &UdpSocket) {
+    let there = peer.local_addr().unwrap();
+    caller.permit(there.ip());
+    let mut buffer = [0; 70_000];
+    for bound in [false, true] {
+        if bound {
+            caller.bind(there);
+        }
+        for size in [0, 1, 2, 3, 4, 160, 1187, 1440, 8001] {
+            let payload: Vec<u8> = (0..size).map(|i| (i * 7 + size) as u8).collect();
+            caller.send(there, &payload);
+            let (count, source) = peer.recv_from(&mut buffer).unwrap();
+            assert_eq!((source, &buffer[..count]), (relayed, &payload[..]), "bound: {bound}");
+            let answer: Vec<u8> = payload.iter().rev().copied().collect();
+            peer.send_to(&answer, source).unwrap();
+            assert_eq!(caller.receive(), (there, answer), "bound: {bound}");
+        }
+    }
+}
+
+/// Two callers that both relay.
+fn meet(one: &mut Caller, at: SocketAddr, two: &mut Caller, other: SocketAddr) {
+    one.permit(other.ip());
+    two.permit(at.ip());
+    one.send(other, b"by indication");
+    assert_eq!(two.receive(), (at, b"by indication".to_vec()));
+    two.bind(at);
+    two.send(at, b"by channel");
+    assert_eq!(one.receive(), (other, b"by channel".to_vec()));
+    one.bind(other);
+    one.send(other, b"both bound");
+    assert_eq!(two.receive(), (at, b"both bound".to_vec()));
+}
+
+fn shard_of(relayed: SocketAddr, settings: &Settings) -> usize {
+    usize::from(relayed.port() - settings.config.relay_ports.first) % settings.config.shards.unwrap()
+}
+
+#[test]
+fn udp_and_tcp_clients_of_both_families_reach_a_peer_and_back() {
+    let (relay, v4, v6) = start(settings(1));
+    for (server, family, ip) in [(v4, Family::V4, "127.0.0.1"), (v6, Family::V6, "::1"), (v4, Family::V6, "::1"), (v6, Family::V4, "127.0.0.1")] {
+        for mut caller in [Caller::udp(server), Caller::tcp(server)] {
+            assert_eq!(caller.mapped().is_ipv4(), server.is_ipv4());
+            let relayed = caller.try_allocate(Some(family)).unwrap();
+            echo(&mut caller, relayed, &peer(ip));
+            caller.refresh(Duration::ZERO);
+        }
+    }
+    eventually("no allocation is left", || relay.counters().allocations_now == 0);
+    let counters = relay.counters();
+    assert_eq!(counters.allocations_total, 8);
+    assert_eq!(counters.relayed_packets, 8 * 2 * 2 * 9);
+    assert!(counters.errors.contains(&(401, 8)), "{:?}", counters.errors);
+    relay.stop(Duration::ZERO);
+}
+
+#[test]
+fn a_wildcard_listener_serves_every_address() {
+    let mut settings = settings(2);
+    settings.listen = vec!["0.0.0.0".parse().unwrap(), "::".parse().unwrap()];
+    let (_relay, v4, v6) = start(settings);
+    for server in [SocketAddr::new("127.0.0.7".parse().unwrap(), v4.port()), SocketAddr::new("::1".parse().unwrap(), v6.port())] {
+        for mut caller in [Caller::udp(server), Caller::tcp(server)] {
+            // The UDP socket is connected: an answer from another address would not arrive.
+            let relayed = caller.try_allocate(Some(if server.is_ipv4() { Family::V4 } else { Family::V6 })).unwrap();
+            echo(&mut caller, relayed, &peer(if server.is_ipv4() { "127.0.0.1" } else { "::1" }));
+        }
+    }
+}
+
+#[test]
+fn a_tls_connection_that_is_handed_over_is_served_with_what_it_held() {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let (relay, v4, _) = start(settings(2));
+    let (front, tls) = Front::new(&relay);
+    for _ in 0..3 {
+        let mut caller = Caller::stream(Transport::Tls, front.connect(&tls));
+        let relayed = caller.allocate();
+        echo(&mut caller, relayed, &peer("127.0.0.1"));
+        let mut other = Caller::udp(v4);
+        let there = other.allocate();
+        meet(&mut caller, relayed, &mut other, there);
+    }
+    eventually("the allocations end with their connections", || relay.counters().allocations_now == 3);
+    relay.stop(Duration::ZERO);
+}
+
+#[test]
+fn callers_who_both_relay_meet_on_one_shard_and_across_shards() {
+    let settings = settings(2);
+    let (relay, v4, v6) = start(settings.clone());
+    for server in [v4, v6] {
+        let family = if server.is_ipv4() { Family::V4 } else { Family::V6 };
+        let mut seen = [false; 2];
+        let mut rounds = 0;
+        // The kernel spreads callers by hash, so enough pairs meet both ways.
+        while seen != [true; 2] {
+            rounds += 1;
+            assert!(rounds < 64, "every pair on one side: {seen:?}");
+            let (mut one, mut two) =
+                if rounds % 2 == 0 { (Caller::udp(server), Caller::tcp(server)) } else { (Caller::udp(server), Caller::udp(server)) };
+            let (at, other) = (one.try_allocate(Some(family)).unwrap(), two.try_allocate(Some(family)).unwrap());
+            meet(&mut one, at, &mut two, other);
+            seen[usize::from(shard_of(at, &settings) == shard_of(other, &settings))] = true;
+        }
+    }
+    relay.stop(Duration::ZERO);
+}
+
+#[test]
+fn behind_a_nat_callers_meet_by_the_public_address() {
+    let mut settings = settings(2);
+    let public = "198.51.100.7".parse().unwrap();
+    settings.relayed = vec![RelayedAddress { public, local: "127.0.0.1".parse().unwrap() }];
+    settings.config.allow_peers.clear();
+    let (_relay, v4, _) = start(settings.clone());
+    let mut seen = [false; 2];
+    for _ in 0..64 {
+        let (mut one, mut two) = (Caller::udp(v4), Caller::udp(v4));
+        let (at, other) = (one.allocate(), two.allocate());
+        assert_eq!((at.ip(), other.ip()), (public, public));
+        meet(&mut one, at, &mut two, other);
+        seen[usize::from(shard_of(at, &settings) == shard_of(other, &settings))] = true;
+        if seen == [true; 2] {
+            return;
+        }
+    }
+    panic!("every pair on one side: {seen:?}");
+}
+
+#[test]
+fn a_relay_lets_nobody_in_without_permission() {
+    let (relay, v4, _) = start(settings(1));
+    let (mut one, mut two) = (Caller::udp(v4), Caller::udp(v4));
+    let (at, other) = (one.allocate(), two.allocate());
+    let stranger = peer("127.0.0.1");
+    stranger.send_to(b"knock", at).unwrap();
+    one.permit(other.ip());
+    one.send(other, b"knock");
+    // `two` permitted nobody; `one` permitted the address of everybody here, so the stranger's second knock arrives.
+    stranger.send_to(b"again", at).unwrap();
+    assert_eq!(one.receive(), (stranger.local_addr().unwrap(), b"again".to_vec()));
+    eventually("both knocks are counted", || dropped(&relay.counters(), "peer_not_permitted") == 2);
+    assert!(two.drain_data().is_empty());
+}
+
+#[test]
+fn our_own_listeners_are_not_reachable_through_the_relay() {
+    let (relay, v4, _) = start(settings(1));
+    let mut caller = Caller::udp(v4);
+    let relayed = caller.allocate();
+    caller.permit(v4.ip());
+    // A Binding request to ourselves would be answered.
+    let binding = [0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+    caller.send(v4, &binding);
+    eventually("the loop is refused", || dropped(&relay.counters(), "peer_denied") == 1);
+    echo(&mut caller, relayed, &peer("127.0.0.1"));
+    assert!(caller.drain_data().is_empty());
+}
+
+#[test]
+fn bursts_are_cut_into_the_datagrams_they_were() {
+    let (relay, v4, _) = start(settings(1));
+    let mut caller = Caller::udp(v4);
+    let relayed = caller.allocate();
+    let far = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let there = far.local();
+    caller.bind(there);
+    let mut other = Caller::udp(v4);
+    let other_at = other.allocate();
+    other.permit(relayed.ip());
+    caller.bind(other_at);
+    // 40 datagrams of one size in one send, which the kernel may hand over merged; numbered so that order and content show.
+    let payloads: Vec<Vec<u8>> = (0..40u8).map(|i| [vec![i; 999], vec![!i]].concat()).collect();
+    for (target, receiver) in [(there, None), (other_at, Some(&mut other))] {
+        let frames: Vec<u8> = payloads.iter().flat_map(|payload| caller.client.send(target, payload)).collect();
+        let socket = Socket::from_std(caller.udp_socket().try_clone().unwrap()).unwrap();
+        assert_eq!(socket.send(v4, None, &frames, 1004), 0);
+        // The clone shares its mode with the caller's own socket, which blocks.
+        caller.udp_socket().set_nonblocking(false).unwrap();
+        match receiver {
+            None => {
+                let mut inbox = rtcctl::net::udp::Inbox::default();
+                let mut got = Vec::new();
+                eventually("all datagrams arrive at the peer", || {
+                    for index in 0..far.receive(&mut inbox).unwrap_or(0) {
+                        let received = inbox.received(index);
+                        assert_eq!(received.from, relayed);
+                        got.extend(received.datagrams().map(|range| inbox.bytes()[range].to_vec()));
+                    }
+                    got.len() >= 40
+                });
+                assert_eq!(got, payloads);
+            }
+            Some(other) => {
+                let got: Vec<_> = (0..40).map(|_| other.receive()).collect();
+                assert!(got.iter().all(|(source, _)| *source == relayed));
+                assert_eq!(got.into_iter().map(|(_, bytes)| bytes).collect::<Vec<_>>(), payloads);
+            }
+        }
+    }
+    // And back: merged at the relay socket, with a header before each.
+    assert_eq!(far.send(relayed, None, &payloads.concat(), 1000), 0);
+    let got: Vec<_> = (0..40).map(|_| caller.receive()).collect();
+    assert!(got.iter().all(|(source, _)| *source == there));
+    assert_eq!(got.into_iter().map(|(_, bytes)| bytes).collect::<Vec<_>>(), payloads);
+    relay.stop(Duration::ZERO);
+}
+
+#[test]
+fn a_closed_peer_port_harms_nothing() {
+    let (_relay, v4, _) = start(settings(1));
+    let mut caller = Caller::udp(v4);
+    let relayed = caller.allocate();
+    let gone = peer("127.0.0.1").local_addr().unwrap();
+    caller.permit(gone.ip());
+    for _ in 0..20 {
+        caller.send(gone, b"anybody?");
+    }
+    echo(&mut caller, relayed, &peer("127.0.0.1"));
+}
+
+#[test]
+fn a_slow_tcp_reader_loses_messages_but_neither_parts_nor_answers_nor_others() {
+    let (relay, v4, _) = start(settings(1));
+    let mut slow = Caller::tcp(v4);
+    let at = slow.allocate();
+    let flood = peer("127.0.0.1");
+    slow.permit(flood.local_addr().unwrap().ip());
+    let mut other = Caller::tcp(v4);
+    let other_at = other.allocate();
+    let other_peer = peer("127.0.0.1");
+    let payload = |i: u32| [&i.to_be_bytes()[..], &vec![i as u8; 1000]].concat();
+    let mut sent = 0;
+    eventually("its queue is full", || {
+        for _ in 0..500 {
+            flood.send_to(&payload(sent), at).unwrap();
+            sent += 1;
+        }
+        dropped(&relay.counters(), "slow_client") > 0
+    });
+    // Asked now, answered behind what waits already.
+    slow.client.refresh(Instant::now(), Duration::from_secs(600));
+    slow.transmit();
+    let began = Instant::now();
+    echo(&mut other, other_at, &other_peer);
+    assert!(began.elapsed() < Duration::from_secs(2), "another client waited {:?}", began.elapsed());
+    slow.wait("the answer", |event| matches!(event, rtcctl::turn::client::Event::Refreshed { .. }).then_some(()));
+    let got = slow.drain_data();
+    assert!(got.len() < sent as usize && !got.is_empty());
+    let numbers: Vec<u32> = got.iter().map(|bytes| u32::from_be_bytes(*bytes.first_chunk().unwrap())).collect();
+    assert!(numbers.is_sorted());
+    assert!(got.iter().zip(&numbers).all(|(bytes, number)| *bytes == payload(*number)));
+    echo(&mut slow, at, &peer("127.0.0.1"));
+}
+
+#[test]
+fn garbage_everywhere_harms_nobody() {
+    let (relay, v4, v6) = start(settings(1));
+    let mut caller = Caller::udp(v4);
+    let at = caller.allocate();
+    let there = peer("127.0.0.1");
+    echo(&mut caller, at, &there);
+    let garbage = [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(),
+        b"SSH-2.0-x\r\n".to_vec(),
+        b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n".to_vec(),
+        vec![0; 2000],
+        vec![0xFF; 2000],
+        vec![0x40; 2000],
+        vec![0x00, 0x16, 0xFF, 0xFC, 0x21, 0x12, 0xA4, 0x42],
+        vec![],
+    ];
+    for server in [v4, v6] {
+        let stranger = UdpSocket::bind(SocketAddr::new(server.ip(), 0)).unwrap();
+        for (index, bytes) in garbage.iter().enumerate() {
+            stranger.send_to(bytes, server).unwrap();
+            caller.write(bytes);
+            let mut stream = TcpStream::connect(server).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.write_all(bytes).unwrap();
+            // Zeros and the claim of a long message may still become something; the rest is closed at once.
+            if index < 4 || index == 5 {
+                let end = stream.read(&mut [0; 64]);
+                assert!(matches!(end, Ok(0) | Err(_)) && !end.is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock), "{index}");
+            }
+        }
+        stranger.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        assert!(stranger.recv(&mut [0; 100]).is_err(), "garbage is not answered");
+    }
+    echo(&mut caller, at, &there);
+    let counters = relay.counters();
+    assert!(dropped(&counters, "connection_not_turn") >= 10 && dropped(&counters, "not_turn") >= 4, "{counters:?}");
+}
+
+#[test]
+fn junk_does_not_starve_a_call() {
+    let (_relay, v4, _) = start(settings(1));
+    let mut caller = Caller::udp(v4);
+    let at = caller.allocate();
+    let there = peer("127.0.0.1");
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let flood = std::thread::spawn({
+        let stop = Arc::clone(&stop);
+        move || {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let mut sent = 0u64;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                for first in [0u8, 0x40, 0x16, 0xFF] {
+                    let _ = socket.send_to(&[first; 200], v4);
+                    let _ = socket.send_to(&[first; 200], at);
+                    sent += 2;
+                }
+                if sent.is_multiple_of(4000) {
+                    std::thread::yield_now();
+                }
+            }
+            sent
+        }
+    });
+    caller.permit(there.local_addr().unwrap().ip());
+    let mut buffer = [0; 100];
+    there.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    // UDP may lose some of ours among the junk; a call needs most of them.
+    let mut arrived = 0;
+    for _ in 0..100 {
+        caller.send(there.local_addr().unwrap(), b"voice");
+        while let Ok((count, from)) = there.recv_from(&mut buffer) {
+            if from == at && &buffer[..count] == b"voice" {
+                arrived += 1;
+                break;
+            }
+        }
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(flood.join().unwrap() > 1000);
+    assert!(arrived >= 60, "{arrived} of 100");
+}
+
+#[test]
+fn three_hundred_idle_connections_keep_nobody_out() {
+    let (relay, v4, _) = start(settings(2));
+    let idle: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(v4).unwrap()).collect();
+    let began = Instant::now();
+    for mut caller in [Caller::tcp(v4), Caller::udp(v4)] {
+        let at = caller.allocate();
+        echo(&mut caller, at, &peer("127.0.0.1"));
+    }
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    drop(idle);
+    relay.stop(Duration::ZERO);
+}
+
+#[test]
+fn a_closed_connection_gives_its_allocation_back() {
+    let (relay, v4, _) = start(settings(1));
+    let mut caller = Caller::tcp(v4);
+    caller.allocate();
+    eventually("it is counted", || relay.counters().allocations_now == 1);
+    drop(caller);
+    eventually("it is gone", || relay.counters().allocations_now == 0);
+}
+
+#[test]
+fn more_than_the_bandwidth_is_dropped_each_way() {
+    let mut settings = settings(1);
+    settings.config.max_bandwidth = Some(80_000);
+    let (relay, v4, _) = start(settings);
+    let mut caller = Caller::udp(v4);
+    let at = caller.allocate();
+    let there = peer("127.0.0.1");
+    caller.permit(there.local_addr().unwrap().ip());
+    for _ in 0..200 {
+        caller.send(there.local_addr().unwrap(), &[1; 1000]);
+    }
+    eventually("what the client sends is capped", || dropped(&relay.counters(), "bandwidth") >= 100);
+    let capped = dropped(&relay.counters(), "bandwidth");
+    for _ in 0..200 {
+        there.send_to(&[2; 1000], at).unwrap();
+    }
+    eventually("what the peer sends is capped", || dropped(&relay.counters(), "bandwidth") >= capped + 100);
+    let counters = relay.counters();
+    assert!((130..=200).contains(&counters.relayed_packets), "{counters:?}");
+}
+
+#[test]
+fn secrets_are_swapped_while_it_runs() {
+    let settings = settings(1);
+    let secrets = Arc::clone(&settings.secrets);
+    let (_relay, v4, _) = start(settings);
+    let mut old = Caller::udp(v4);
+    let at = old.allocate();
+    assert_eq!(Caller::udp_with_secret(v4, b"the next").try_allocate(None), Err(401));
+    secrets.store(Arc::new(vec![Secret::new(*b"the next"), Secret::new(SECRET)]));
+    Caller::udp_with_secret(v4, b"the next").allocate();
+    Caller::udp(v4).allocate();
+    secrets.store(Arc::new(vec![Secret::new(*b"the next")]));
+    assert_eq!(Caller::udp(v4).try_allocate(None), Err(401));
+    echo(&mut old, at, &peer("127.0.0.1"));
+}
+
+#[test]
+fn new_relayed_addresses_are_for_new_allocations() {
+    let (relay, v4, _) = start(settings(1));
+    let mut old = Caller::udp(v4);
+    let at = old.allocate();
+    relay.set_relayed(vec![RelayedAddress { public: "127.0.0.5".parse().unwrap(), local: "127.0.0.5".parse().unwrap() }]);
+    let mut new = Caller::udp(v4);
+    let other = new.allocate();
+    assert_eq!(other.ip().to_string(), "127.0.0.5");
+    meet(&mut old, at, &mut new, other);
+}
+
+#[test]
+fn stopping_waits_for_calls_as_long_as_it_may_and_takes_no_new_ones() {
+    let (relay, v4, _) = start(settings(2));
+    let began = Instant::now();
+    relay.stop(Duration::from_secs(60));
+    assert!(began.elapsed() < Duration::from_secs(5), "an idle relay stops at once");
+
+    let (relay, v4_again, _) = start(settings(2));
+    assert_ne!(v4, v4_again);
+    let mut caller = Caller::udp(v4_again);
+    let at = caller.allocate();
+    let stopping = std::thread::spawn(move || relay.stop(Duration::from_secs(60)));
+    let deadline = Instant::now() + PATIENCE;
+    // Only the shard that has the call lives on; a caller of the other one gets no answer.
+    while TcpStream::connect(v4_again).is_ok() {
+        assert!(Instant::now() < deadline, "it still accepts");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    echo(&mut caller, at, &peer("127.0.0.1"));
+    assert!(!stopping.is_finished());
+    caller.refresh(Duration::ZERO);
+    eventually("the last call has ended", || stopping.is_finished());
+    stopping.join().unwrap();
+
+    let (relay, v4, _) = start(settings(1));
+    let mut caller = Caller::udp(v4);
+    caller.allocate();
+    let began = Instant::now();
+    relay.stop(Duration::from_millis(300));
+    assert!((Duration::from_millis(300)..Duration::from_secs(5)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    assert!(UdpSocket::bind(v4).is_ok(), "its ports are free again");
+}
+
+#[test]
+fn a_port_in_use_is_reported_by_address_and_protocol() {
+    let (relay, v4, _) = start(settings(2));
+    let mut second = settings(2);
+    second.listen = vec![v4.ip()];
+    second.config.ports = vec![v4.port()];
+    let Err(error @ StartError::Bind { .. }) = Relay::start(second) else { panic!("two relays on one port") };
+    assert!(error.to_string().starts_with(&format!("bind {v4} udp: ")), "{error}");
+    let StartError::Bind { source, .. } = error else { unreachable!() };
+    assert_eq!(source.kind(), std::io::ErrorKind::AddrInUse);
+    drop(relay);
+}
+
+#[test]
+fn coturns_client_is_content() {
+    if Command::new("turnutils_uclient").arg("-h").output().is_err() {
+        assert_ne!(std::env::var("RTCCTL_REQUIRE").as_deref(), Ok("all"), "turnutils_uclient (package coturn) is required");
+        eprintln!("SKIPPED: turnutils_uclient (package coturn) is not installed; no foreign client has tried the relay");
+        return;
+    }
+    let (relay, v4, _) = start(settings(2));
+    for transport in [&[][..], &["-t"]] {
+        for method in [&[][..], &["-s"]] {
+            let secret = std::str::from_utf8(SECRET).unwrap();
+            let port = v4.port().to_string();
+            let fixed = ["-y", "-c", "-n", "20", "-m", "4", "-z", "5", "-l", "171", "-u", "tester", "-W", secret, "-p", &port];
+            let output = Command::new("turnutils_uclient").args(fixed).args(transport).args(method).arg("127.0.0.1").output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{transport:?} {method:?}: {said}");
+            assert!(said.contains("Total lost packets 0 (0.000000%)"), "{transport:?} {method:?}: {said}");
+            assert!(said.contains("tot_send_msgs=80, tot_recv_msgs=80"), "{transport:?} {method:?}: {said}");
+        }
+    }
+    relay.stop(Duration::ZERO);
+}
+
+/// What `serve::front` does: shakes hands and hands the connection over.
+struct Front {
+    address: SocketAddr,
+    _thread: std::thread::JoinHandle<()>,
+}
+
+impl Front {
+    fn new(relay: &Relay) -> (Self, Arc<rustls::ClientConfig>) {
+        let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+        let server = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(cert.der().clone()).unwrap();
+        let client = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (intake, server) = (relay.intake(), Arc::new(server));
+        let thread = std::thread::spawn(move || {
+            while let Ok((mut tcp, client)) = listener.accept() {
+                let mut tls = rustls::ServerConnection::new(Arc::clone(&server)).unwrap();
+                // Until the first message is decrypted inside, as the front does to tell TURN from HTTP.
+                while tls.is_handshaking() || tls.process_new_packets().unwrap().plaintext_bytes_to_read() == 0 {
+                    if tls.complete_io(&mut tcp).is_err() {
+                        break;
+                    }
+                }
+                let server = tcp.local_addr().unwrap();
+                intake.accept(TlsClient { tcp, tls, client, server });
+            }
+        });
+        (Self { address, _thread: thread }, Arc::new(client))
+    }
+
+    fn connect(&self, config: &Arc<rustls::ClientConfig>) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
+        let tcp = TcpStream::connect(self.address).unwrap();
+        tcp.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let tls = rustls::ClientConnection::new(Arc::clone(config), "localhost".try_into().unwrap()).unwrap();
+        rustls::StreamOwned::new(tls, tcp)
+    }
+}
