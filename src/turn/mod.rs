@@ -6,6 +6,7 @@ pub mod allocation;
 pub mod auth;
 pub mod client;
 mod listen;
+mod live;
 mod outbox;
 pub mod policy;
 pub mod ports;
@@ -30,6 +31,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::config::Secret;
 
 use listen::Door;
+use live::LivePorts;
 use policy::Quotas;
 use routes::{ClientAddr, Transport};
 use server::{Server, ServerSettings};
@@ -115,6 +117,7 @@ impl Relay {
         let config = &settings.config;
         let quotas = Arc::new(Quotas::new(config.max_allocations, config.max_per_user, config.max_per_address));
 
+        let live = Arc::new(LivePorts::default());
         let mut ends = Vec::with_capacity(shards);
         let mut handles = Vec::with_capacity(shards);
         for _ in 0..shards {
@@ -149,6 +152,7 @@ impl Relay {
                 acceptors: std::mem::take(&mut acceptors),
                 dispatch: (index == 0).then(|| Box::new(Arc::clone(&gate)) as Box<dyn Dispatch>),
                 board: Arc::clone(&gate.shards[index].board),
+                live: Arc::clone(&live),
                 bandwidth: settings.config.max_bandwidth,
                 seed: u64::from_ne_bytes(draw(&random)?),
             };

@@ -47,7 +47,7 @@ impl Policy {
     }
 
     /// Named by `allow`, in the form asked for or in the one it stands for behind a 1:1 NAT.
-    fn is_opened(&self, ip: IpAddr) -> bool {
+    pub fn is_opened(&self, ip: IpAddr) -> bool {
         let opened = |ip| matches_any(&self.allow, ip) && self.is_reachable(ip);
         opened(ip) || opened(self.own.local_ip(ip)) && !matches_any(&self.deny, ip)
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use super::live::LivePorts;
 use super::policy::Policy;
 use super::routes::{ClientAddr, RelayId, Routes, ToClient, ToPeer};
 use super::stats::Dropped;
@@ -106,7 +107,7 @@ pub(super) enum Next {
 }
 
 /// The check at send time, and the short cut between two relays of this shard under the target's own permissions.
-pub(super) fn outward(routes: &Routes, policy: &Policy, now: Instant, to: ToPeer) -> Result<Next, Dropped> {
+pub(super) fn outward(routes: &Routes, policy: &Policy, live: &LivePorts, now: Instant, to: ToPeer) -> Result<Next, Dropped> {
     // The kernel refuses port 0 with the error that makes quinn-udp give up on segmentation.
     if to.peer.port() == 0 || !policy.may_send(to.peer) {
         return Err(Dropped::PeerDenied);
@@ -114,7 +115,11 @@ pub(super) fn outward(routes: &Routes, policy: &Policy, now: Instant, to: ToPeer
     if !policy.own.is_own_ip(to.peer.ip()) {
         return Ok(Next::Peer(to));
     }
-    let Some(relay) = routes.relay_at(now, to.peer) else { return Ok(Next::Peer(to)) };
+    let Some(relay) = routes.relay_at(now, to.peer) else {
+        // A live relay of another shard, or what the operator opened; not whatever else runs here on a port of the relay range.
+        let reachable = live.contains(to.peer) || policy.is_opened(to.peer.ip());
+        return if reachable { Ok(Next::Peer(to)) } else { Err(Dropped::PeerDenied) };
+    };
     let source = routes.local_of(to.relay).ok_or(Dropped::NoPermission)?;
     let client = routes.from_peer(now, relay, source).ok_or(Dropped::PeerNotPermitted)?;
     Ok(Next::Client { relay, to: client, source })
@@ -209,7 +214,7 @@ mod tests {
     /// Behind a 1:1 NAT: 10.0.0.1 is known as 198.51.100.1.
     fn policy() -> Policy {
         let relayed = vec![RelayedAddress { public: "198.51.100.1".parse().unwrap(), local: "10.0.0.1".parse().unwrap() }];
-        let own = OwnAddresses { relayed, relay_ports: PortRange { first: 61000, last: 61999 }, own_ports: vec![3478, 61500] };
+        let own = OwnAddresses { relayed, others: Vec::new(), relay_ports: PortRange { first: 61000, last: 61999 }, own_ports: vec![3478, 61500] };
         Policy { own, allow: Vec::new(), deny: Vec::new() }
     }
 
@@ -283,24 +288,27 @@ mod tests {
         let datagram = send("198.51.100.1:61001", b"hello");
         let (to, _) = from_client(&routes, &policy(), now, &one, Kind::Send, &datagram).unwrap();
         assert_eq!(to.peer, address("10.0.0.1:61001"), "the public form is translated");
-        assert_eq!(outward(&routes, &policy(), now, to), Err(Dropped::PeerNotPermitted), "the target allowed nobody");
+        assert_eq!(outward(&routes, &policy(), &LivePorts::default(), now, to), Err(Dropped::PeerNotPermitted), "the target allowed nobody");
         routes.set_permission(RelayId(2), "10.0.0.1".parse().unwrap(), end);
         let source = address("10.0.0.1:61000");
         let expect = Next::Client { relay: RelayId(2), to: ToClient { client: two, channel: None }, source };
-        assert_eq!(outward(&routes, &policy(), now, to), Ok(expect));
+        assert_eq!(outward(&routes, &policy(), &LivePorts::default(), now, to), Ok(expect));
     }
 
     #[test]
     fn what_may_not_be_reached_is_stopped_at_the_last_moment_too() {
         let now = Instant::now();
         let (routes, ..) = routes(now);
-        let check = |peer: &str| outward(&routes, &policy(), now, ToPeer { relay: RelayId(1), peer: address(peer) });
+        let check = |peer: &str| outward(&routes, &policy(), &LivePorts::default(), now, ToPeer { relay: RelayId(1), peer: address(peer) });
         assert_eq!(check("127.0.0.1:5000"), Err(Dropped::PeerDenied));
         assert_eq!(check("10.0.0.1:3478"), Err(Dropped::PeerDenied), "our own listener");
         assert_eq!(check("10.0.0.1:61500"), Err(Dropped::PeerDenied), "our own listener within the relay range");
         assert_eq!(check("8.8.8.8:0"), Err(Dropped::PeerDenied));
         let away = ToPeer { relay: RelayId(1), peer: address("10.0.0.1:61002") };
-        assert_eq!(outward(&routes, &policy(), now, away), Ok(Next::Peer(away)), "a relay of another shard");
+        let live = LivePorts::default();
+        assert_eq!(outward(&routes, &policy(), &live, now, away), Err(Dropped::PeerDenied), "a stranger on a port of the relay range");
+        live.insert(away.peer);
+        assert_eq!(outward(&routes, &policy(), &live, now, away), Ok(Next::Peer(away)), "a relay of another shard");
     }
 
     #[test]

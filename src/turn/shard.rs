@@ -13,6 +13,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::RelayedAddress;
 use super::listen::{Accepted, Acceptor, Ticket};
+use super::live::LivePorts;
 use super::outbox::{Outbox, Payload, Sockets, Target};
 use super::relay::{self, Bucket, Kind, Next};
 use super::routes::{ClientAddr, RelayId, Routes, ToClient, Transport};
@@ -81,6 +82,8 @@ pub(super) struct Parts {
     pub(super) acceptors: Vec<Acceptor>,
     pub(super) dispatch: Option<Box<dyn Dispatch>>,
     pub(super) board: Arc<Board>,
+    /// The same for all shards.
+    pub(super) live: Arc<LivePorts>,
     /// Bits per second, each way, per relay.
     pub(super) bandwidth: Option<u64>,
     pub(super) seed: u64,
@@ -115,6 +118,7 @@ impl Shard {
             read: vec![0; STREAM_READ],
             stats: Stats::default(),
             board: parts.board,
+            live: parts.live,
             bandwidth: parts.bandwidth,
             indications: parts.seed,
         };
@@ -367,6 +371,7 @@ struct Core {
     read: Vec<u8>,
     stats: Stats,
     board: Arc<Board>,
+    live: Arc<LivePorts>,
     bandwidth: Option<u64>,
     /// Transaction ids of Data indications count up; nothing hangs on them.
     indications: u64,
@@ -398,7 +403,7 @@ impl Core {
     fn outward(&mut self, now: Now, from: &ClientAddr, kind: Kind, bytes: &[u8]) -> Result<(Next, std::ops::Range<usize>), Dropped> {
         let policy = self.server.policy();
         let (to, payload) = relay::from_client(&self.routes, policy, now.mono, from, kind, bytes)?;
-        let next = relay::outward(&self.routes, policy, now.mono, to)?;
+        let next = relay::outward(&self.routes, policy, &self.live, now.mono, to)?;
         if self.bandwidth.is_some() && !self.within_bandwidth(now, to.relay, payload.len(), |relay| &mut relay.from_client) {
             return Err(Dropped::Bandwidth);
         }
@@ -472,7 +477,7 @@ impl Core {
                     let opened = self.open(now, relay, local);
                     self.server.relay_opened(now, relay, opened, &mut self.routes);
                 }
-                Action::CloseRelay { relay } => self.closing.extend(self.relays.remove(&relay)),
+                Action::CloseRelay { relay } => self.close(relay),
                 Action::CloseClient(client) => {
                     if let Some(slot) = self.stream_of.get(&client).copied() {
                         self.close_stream(slot);
@@ -510,10 +515,19 @@ impl Core {
             self.table.free.push(place);
             return Err(OpenError::Exhausted);
         }
+        self.live.insert(local);
         let bucket = self.bandwidth.map(|rate| Bucket::new(now.mono, rate));
         self.table.sockets[place] = Some(Place { socket, relay: Some(Relay { id, from_client: bucket, to_client: bucket }) });
         self.relays.insert(id, place);
         Ok(())
+    }
+
+    fn close(&mut self, relay: RelayId) {
+        let Some(place) = self.relays.remove(&relay) else { return };
+        if let Some(open) = self.table.get(place) {
+            self.live.remove(open.socket.local());
+        }
+        self.closing.push(place);
     }
 
     /// Sends what is gathered from `buffer`, then writes to streams.

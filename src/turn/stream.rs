@@ -170,3 +170,81 @@ fn write_plain(io: &mut mio::net::TcpStream, waiting: &mut VecDeque<u8>) -> io::
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::turn::listen::Door;
+    use crate::turn::routes::Transport;
+
+    fn pair() -> (Stream, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let far = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (near, client) = listener.accept().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let address = ClientAddr { client, server: listener.local_addr().unwrap(), transport: Transport::Tcp };
+        let ticket = Door::new().enter(client.ip()).unwrap();
+        (Stream::new(mio::net::TcpStream::from_std(near), None, address, Instant::now(), ticket), far)
+    }
+
+    #[test]
+    fn the_queue_takes_whole_messages_and_keeps_room_for_answers() {
+        let (mut stream, _far) = pair();
+        let mut queued = 0;
+        while stream.queue_data(&[0x40, 0, 0x03, 0xE9], &[7; 1001], 3) {
+            queued += 1;
+        }
+        assert_eq!(queued, DATA_WAITING / 1008);
+        assert_eq!(stream.waiting.len(), queued * 1008);
+        let mut answers = 0;
+        while stream.queue_answer(&[1; 100]) {
+            answers += 1;
+        }
+        assert!(answers >= 300, "{answers}");
+        assert_eq!(stream.waiting.len(), queued * 1008 + answers * 100);
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_take_waits_and_arrives_whole() {
+        let (mut stream, mut far) = pair();
+        let mut sent = Vec::new();
+        while stream.waiting.is_empty() {
+            let number = (sent.len() as u32).to_be_bytes();
+            assert!(stream.queue_data(&number, &[9; 5000], 0));
+            sent.extend(number);
+            sent.extend([9; 5000]);
+            stream.flush().unwrap();
+        }
+        let reader = std::thread::spawn(move || {
+            let mut got = Vec::new();
+            far.read_to_end(&mut got).unwrap();
+            got
+        });
+        let deadline = Instant::now() + std::time::Duration::from_secs(10);
+        while !stream.waiting.is_empty() {
+            assert!(Instant::now() < deadline);
+            stream.flush().unwrap();
+            std::thread::yield_now();
+        }
+        assert!(stream.waiting.capacity() <= 2 * KEPT, "a burst's memory is given back");
+        stream.close();
+        assert!(reader.join().unwrap() == sent);
+    }
+
+    #[test]
+    fn an_ended_connection_is_told_from_a_silent_one() {
+        let (mut stream, mut far) = pair();
+        let mut bytes = [0; 100];
+        assert!(matches!(stream.fill(&mut bytes), Filled::Dry));
+        far.write_all(&[0x40, 0, 0, 1, b'x', 0, 0, 0]).unwrap();
+        drop(far);
+        let deadline = Instant::now() + std::time::Duration::from_secs(10);
+        while matches!(stream.fill(&mut bytes), Filled::Dry) {
+            assert!(Instant::now() < deadline);
+        }
+        assert_eq!(stream.next_frame().unwrap(), Some(&[0x40, 0, 0, 1, b'x'][..]));
+        while !matches!(stream.fill(&mut bytes), Filled::End) {
+            assert!(Instant::now() < deadline);
+        }
+    }
+}
