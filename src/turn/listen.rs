@@ -126,7 +126,14 @@ impl Acceptor {
 pub(super) struct Door {
     total: usize,
     per_address: usize,
-    inside: Mutex<HashMap<IpAddr, usize>>,
+    inside: Mutex<Inside>,
+}
+
+#[derive(Debug, Default)]
+struct Inside {
+    total: usize,
+    /// Has an entry for each household that is inside, so no more than `total`.
+    by_household: HashMap<IpAddr, usize>,
 }
 
 impl Door {
@@ -146,15 +153,12 @@ impl Door {
     pub(super) fn enter(self: &Arc<Self>, client: IpAddr) -> Option<Ticket> {
         let key = household(client);
         let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        // At most `total` entries are summed, and only when a connection comes.
-        if inside.values().sum::<usize>() >= self.total {
+        let of_household = inside.by_household.get(&key).copied().unwrap_or(0);
+        if inside.total >= self.total || of_household >= self.per_address {
             return None;
         }
-        let count = inside.entry(key).or_insert(0);
-        if *count >= self.per_address {
-            return None;
-        }
-        *count += 1;
+        inside.total += 1;
+        inside.by_household.insert(key, of_household + 1);
         drop(inside);
         Some(Ticket { door: Arc::clone(self), key })
     }
@@ -170,10 +174,11 @@ pub(super) struct Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut inside = self.door.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = inside.get_mut(&self.key) {
+        inside.total -= 1;
+        if let Some(count) = inside.by_household.get_mut(&self.key) {
             *count -= 1;
             if *count == 0 {
-                inside.remove(&self.key);
+                inside.by_household.remove(&self.key);
             }
         }
     }
@@ -202,12 +207,12 @@ mod tests {
         let _second = door.enter(address("2001:db8::ffff")).unwrap();
         assert!(door.enter(address("2001:db8::2")).is_none(), "same /64");
         let _third = door.enter(address("2001:db8:0:1::1")).unwrap();
-        let _fourth = door.enter(address("192.0.2.1")).unwrap();
+        let fourth = door.enter(address("192.0.2.1")).unwrap();
         assert!(door.enter(address("192.0.2.2")).is_none(), "full");
         drop(first);
         drop(door.enter(address("2001:db8::3")).unwrap());
-        drop(_fourth);
-        assert!(!door.inside.lock().unwrap().contains_key(&address("192.0.2.1")), "empty households are forgotten");
+        drop(fourth);
+        assert!(!door.inside.lock().unwrap().by_household.contains_key(&address("192.0.2.1")), "empty households are forgotten");
     }
 
     #[test]

@@ -35,7 +35,7 @@ use live::LivePorts;
 use policy::Quotas;
 use routes::{ClientAddr, Transport};
 use server::{Server, ServerSettings};
-use shard::{Command, Dispatch, NewClient, Parts, Shard};
+use shard::{Command, Dispatch, NewClient, Parts, Patience, Shard};
 use stats::Board;
 
 /// Commands that wait for one shard, connections on their way to it included.
@@ -109,6 +109,10 @@ pub struct Relay {
 impl Relay {
     /// Binds every listener (a wildcard family that the kernel lacks is skipped) and starts one thread per shard.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
+        Self::start_with(settings, Patience::default())
+    }
+
+    fn start_with(settings: Settings, patience: Patience) -> Result<Self, StartError> {
         let shards = settings.config.shards.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
         let bound = listen::bind(&settings.listen, &settings.config.ports, shards)?;
         let own_ports = own_ports(&settings, &bound.listeners);
@@ -153,6 +157,7 @@ impl Relay {
                 dispatch: (index == 0).then(|| Box::new(Arc::clone(&gate)) as Box<dyn Dispatch>),
                 board: Arc::clone(&gate.shards[index].board),
                 live: Arc::clone(&live),
+                patience,
                 bandwidth: settings.config.max_bandwidth,
                 seed: u64::from_ne_bytes(draw(&random)?),
             };
@@ -296,4 +301,68 @@ impl Intake {
 /// A dual-stack listener tells IPv4 clients in mapped form.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::PortRange;
+    use std::io::{Read, Write};
+
+    fn settings() -> Settings {
+        let config = crate::config::model::Turn {
+            ports: vec![0],
+            tls_ports: vec![5349],
+            relay_ports: PortRange { first: 10_000, last: 59_999 },
+            public_address: None,
+            realm: "test".into(),
+            secret_file: None,
+            credential_ttl: Duration::from_secs(60),
+            credential_max: Duration::from_secs(60),
+            allow_peers: Vec::new(),
+            deny_peers: Vec::new(),
+            shards: Some(1),
+            max_allocations: 10,
+            max_per_user: 10,
+            max_per_address: 10,
+            max_bandwidth: None,
+            allocation_lifetime: Duration::from_secs(600),
+            permission_lifetime: Duration::from_secs(300),
+            channel_lifetime: Duration::from_secs(600),
+            nonce_lifetime: Duration::from_secs(600),
+        };
+        let loopback = std::net::Ipv4Addr::LOCALHOST.into();
+        Settings {
+            config,
+            listen: vec![loopback],
+            relayed: vec![RelayedAddress { public: loopback, local: loopback }],
+            secrets: Arc::new(ArcSwap::from_pointee(vec![Secret::new(*b"x")])),
+            own_ports: vec![443, 5349],
+        }
+    }
+
+    #[test]
+    fn own_ports_are_all_that_the_process_listens_on() {
+        let listener = |port| Listener { address: ([127, 0, 0, 1], port).into(), protocol: "udp" };
+        assert_eq!(own_ports(&settings(), &[listener(3478), listener(443)]), [443, 3478, 5349]);
+    }
+
+    #[test]
+    fn a_connection_that_proves_nothing_is_closed_though_it_speaks_stun() {
+        let patience = Patience { prove: Duration::from_millis(300), idle: Duration::from_secs(60) };
+        let relay = Relay::start_with(settings(), patience).unwrap();
+        let mut stream = std::net::TcpStream::connect(relay.listeners()[1].address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let began = Instant::now();
+        stream.write_all(&[0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert_eq!(answer[..2], [1, 1], "the binding was answered");
+        assert!((Duration::from_millis(250)..Duration::from_secs(5)).contains(&began.elapsed()), "{:?}", began.elapsed());
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !relay.counters().drops.contains(&("connection_idle", 1)) {
+            assert!(Instant::now() < deadline);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
 }

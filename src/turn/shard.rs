@@ -33,12 +33,23 @@ const ROUNDS: usize = 4;
 const ACCEPTS: usize = 64;
 /// Events taken from the kernel at once.
 const EVENTS: usize = 256;
-/// A connection must have sent a valid, authenticated request by then.
-const PROVE: Duration = Duration::from_secs(30);
-/// How often a connection is looked at afterwards; without an allocation it is closed.
-const IDLE: Duration = Duration::from_secs(60);
 /// Read from a stream at once.
 const STREAM_READ: usize = 16 << 10;
+
+/// How long a connection is kept that has no allocation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// Until its first valid, authenticated request.
+    pub(super) prove: Duration,
+    /// Afterwards; it is looked at this often.
+    pub(super) idle: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { prove: Duration::from_secs(30), idle: Duration::from_secs(60) }
+    }
+}
 
 /// What other threads may ask of a shard.
 pub(super) enum Command {
@@ -84,6 +95,7 @@ pub(super) struct Parts {
     pub(super) board: Arc<Board>,
     /// The same for all shards.
     pub(super) live: Arc<LivePorts>,
+    pub(super) patience: Patience,
     /// Bits per second, each way, per relay.
     pub(super) bandwidth: Option<u64>,
     pub(super) seed: u64,
@@ -119,6 +131,7 @@ impl Shard {
             stats: Stats::default(),
             board: parts.board,
             live: parts.live,
+            patience: parts.patience,
             bandwidth: parts.bandwidth,
             indications: parts.seed,
         };
@@ -372,6 +385,7 @@ struct Core {
     stats: Stats,
     board: Arc<Board>,
     live: Arc<LivePorts>,
+    patience: Patience,
     bandwidth: Option<u64>,
     /// Transaction ids of Data indications count up; nothing hangs on them.
     indications: u64,
@@ -568,7 +582,7 @@ impl Core {
             self.stats.drop(Dropped::ConnectionRefused);
             return None;
         }
-        let check = Instant::now() + PROVE;
+        let check = Instant::now() + self.patience.prove;
         self.checks.insert((check, slot));
         self.stream_of.insert(client.address, slot);
         let mut stream = Stream::new(tcp, client.tls, client.address, check, client.ticket);
@@ -650,7 +664,7 @@ impl Core {
                 self.close_stream(slot);
                 continue;
             }
-            stream.check = now.mono + IDLE;
+            stream.check = now.mono + self.patience.idle;
             self.checks.insert((stream.check, slot));
         }
     }

@@ -393,6 +393,61 @@ fn three_hundred_idle_connections_keep_nobody_out() {
     relay.stop(Duration::ZERO);
 }
 
+/// The relay lives in a process of its own here, because its last descriptors are taken away.
+#[test]
+fn without_descriptors_it_neither_spins_nor_stops_serving() {
+    const CHILD: &str = "RTCCTL_TEST_DESCRIPTORS";
+    if std::env::var_os(CHILD).is_some() {
+        return starve();
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "relay::without_descriptors_it_neither_spins_nor_stops_serving", "--nocapture"])
+        .env(CHILD, "1")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let server: SocketAddr = lines.by_ref().find_map(|line| line.unwrap().split("serving ").nth(1).map(|address| address.parse().unwrap())).unwrap();
+    let mut caller = Caller::udp(server);
+    let waiting: Vec<TcpStream> = (0..8).map(|_| TcpStream::connect(server).unwrap()).collect();
+    let cpu = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        let fields: Vec<u64> = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2).map(|ticks| ticks.parse().unwrap()).collect();
+        fields.iter().sum::<u64>()
+    };
+    caller.mapped();
+    let before = cpu();
+    std::thread::sleep(Duration::from_millis(1000));
+    let spent = cpu() - before;
+    assert!(spent <= 20, "{spent} ticks of 10 ms in one second");
+    caller.mapped();
+    assert_eq!(caller.try_allocate(None), Err(508));
+    drop(child.stdin.take());
+    eventually("descriptors are free again", || Caller::udp(server).try_allocate(None).is_ok());
+    Caller::tcp(server).allocate();
+    drop(waiting);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Serves, with no descriptor left until stdin ends; then for ever.
+fn starve() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (relay, v4, _) = start(settings(1));
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, 128, hard).unwrap();
+    let mut taken: Vec<std::fs::File> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+    assert!(taken.len() > 20);
+    println!("serving {v4}");
+    let _ = std::io::stdin().read(&mut [0; 1]);
+    taken.clear();
+    loop {
+        std::thread::park();
+        assert!(relay.is_running());
+    }
+}
+
 #[test]
 fn a_closed_connection_gives_its_allocation_back() {
     let (relay, v4, _) = start(settings(1));
