@@ -116,6 +116,7 @@ impl Relay {
         let shards = settings.config.shards.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
         let bound = listen::bind(&settings.listen, &settings.config.ports, shards)?;
         let own_ports = own_ports(&settings, &bound.listeners);
+        let own_ips = crate::net::addr::of_interfaces()?;
         let random = SystemRandom::new();
         let nonce_key: [u8; 32] = draw(&random)?;
         let config = &settings.config;
@@ -141,6 +142,7 @@ impl Relay {
                 shards,
                 config: settings.config.clone(),
                 relayed: settings.relayed.clone(),
+                own_ips: own_ips.clone(),
                 own_ports: own_ports.clone(),
                 secrets: Arc::clone(&settings.secrets),
                 nonce_key,
