@@ -78,11 +78,6 @@ impl Socket {
         Ok(group)
     }
 
-    /// Takes over a bound socket.
-    pub fn from_std(socket: std::net::UdpSocket) -> io::Result<Self> {
-        Self::finish(socket.into(), RELAY_BUFFER)
-    }
-
     fn finish(socket: socket2::Socket, buffer: usize) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
         allow_fragments(&socket)?;
