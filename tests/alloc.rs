@@ -1,4 +1,5 @@
 //! A relayed UDP packet costs no allocation: counted for the whole process, whose other threads are asleep meanwhile. And an idle relay sleeps.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 #![allow(unsafe_code, reason = "a global allocator that counts cannot be written without")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -68,12 +69,14 @@ fn ping_pong(near: &UdpSocket, there: &[u8], far: &UdpSocket, back: (&[u8], Opti
 /// The relay's thread does not wake for half a second: no timer runs without a reason.
 fn sleeps() {
     let is_relay = |path: &std::path::PathBuf| std::fs::read_to_string(path.join("comm")).is_ok_and(|name| name.trim() == "turn-0");
-    let thread = std::fs::read_dir("/proc/self/task").unwrap().map(|entry| entry.unwrap().path()).find(is_relay).unwrap();
+    let find = || std::fs::read_dir("/proc/self/task").unwrap().map(|entry| entry.unwrap().path()).find(is_relay);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    // A thread takes its name when it runs.
+    let thread = std::iter::repeat_with(find).take_while(|_| std::time::Instant::now() < deadline).flatten().next().unwrap();
     let switches = || {
         let status = std::fs::read_to_string(thread.join("status")).unwrap();
         status.lines().find(|line| line.starts_with("voluntary_ctxt_switches:")).unwrap().to_owned()
     };
-    let deadline = std::time::Instant::now() + PATIENCE;
     loop {
         let before = switches();
         std::thread::sleep(Duration::from_millis(500));

@@ -230,7 +230,7 @@ impl Shard {
                     match relay {
                         Some(relay) => self.core.peer_datagram(now, relay, received.from, self.inbox.bytes_mut(), payload),
                         None => {
-                            let server = SocketAddr::new(received.to.unwrap_or(local.ip()), local.port());
+                            let server = SocketAddr::new(received.to.unwrap_or_else(|| local.ip()), local.port());
                             let from = ClientAddr { client: received.from, server, transport: Transport::Udp };
                             self.core.client_message(now, from, self.inbox.bytes_mut(), payload);
                         }
@@ -426,7 +426,7 @@ impl Core {
 
     fn forward(&mut self, now: Now, next: Next, buffer: &mut [u8], payload: Payload) {
         match next {
-            Next::Client { relay, to, source } => self.to_client(now, relay, to, source, buffer, payload),
+            Next::Client { relay, to, source } => self.deliver(now, relay, to, source, buffer, payload),
             Next::Peer(to) => {
                 let Some(socket) = self.relays.get(&to.relay).copied() else { return };
                 self.stats.relayed(payload.range.len());
@@ -437,13 +437,13 @@ impl Core {
 
     fn peer_datagram(&mut self, now: Now, relay: RelayId, from: SocketAddr, buffer: &mut [u8], payload: Payload) {
         match self.routes.from_peer(now.mono, relay, from) {
-            Some(to) => self.to_client(now, relay, to, from, buffer, payload),
+            Some(to) => self.deliver(now, relay, to, from, buffer, payload),
             None => self.stats.drop(Dropped::PeerNotPermitted),
         }
     }
 
     /// `source` in local form; the client is told the public form.
-    fn to_client(&mut self, now: Now, relay: RelayId, to: ToClient, source: SocketAddr, buffer: &mut [u8], payload: Payload) {
+    fn deliver(&mut self, now: Now, relay: RelayId, to: ToClient, source: SocketAddr, buffer: &mut [u8], payload: Payload) {
         let size = payload.range.len();
         if self.bandwidth.is_some() && !self.within_bandwidth(now, relay, size, |relay| &mut relay.to_client) {
             return self.stats.drop(Dropped::Bandwidth);

@@ -1,4 +1,5 @@
 //! The relay's threads over real sockets on loopback: every transport, both families, one shard and several, and everything that is not a client.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a test that cannot go on says where, and a skip is loud")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};

@@ -1,5 +1,6 @@
 //! A TURN client over real sockets for tests: the pure client of the product, driven by blocking calls with deadlines.
 #![allow(dead_code, reason = "several test binaries share this file and none uses all of it")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -17,12 +18,12 @@ use rtcctl::turn::client::{Asked, Client, Credentials, Event};
 use rtcctl::turn::routes::Transport;
 use rtcctl::turn::{RelayedAddress, Settings};
 
-pub const SECRET: &[u8] = b"a secret of tests";
+pub(crate) const SECRET: &[u8] = b"a secret of tests";
 /// Everything on one machine ends long before.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A relay on loopback, IPv4 and IPv6, on ports of the kernel's choice, that may reach loopback peers.
-pub fn settings(shards: usize) -> Settings {
+pub(crate) fn settings(shards: usize) -> Settings {
     let loopback = |text: &str| text.parse::<IpAddr>().unwrap();
     let config = Turn {
         ports: vec![0],
@@ -56,13 +57,13 @@ pub fn settings(shards: usize) -> Settings {
     }
 }
 
-pub fn credentials(secret: &[u8]) -> Credentials {
+pub(crate) fn credentials(secret: &[u8]) -> Credentials {
     let expiry = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() + 600;
     let minted = credential::mint(secret, "tester", expiry);
     Credentials { username: minted.username, password: minted.password }
 }
 
-pub trait Stream: Read + Write + Send {}
+pub(crate) trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
 
 enum Wire {
@@ -70,8 +71,8 @@ enum Wire {
     Stream(Box<dyn Stream>, Framer),
 }
 
-pub struct Caller {
-    pub client: Client,
+pub(crate) struct Caller {
+    pub(crate) client: Client,
     wire: Wire,
     events: VecDeque<Event>,
 }
@@ -80,20 +81,20 @@ pub struct Caller {
 const TICK: Duration = Duration::from_millis(20);
 
 impl Caller {
-    pub fn udp(server: SocketAddr) -> Self {
+    pub(crate) fn udp(server: SocketAddr) -> Self {
         let socket = UdpSocket::bind(SocketAddr::new(server.ip(), 0)).unwrap();
         socket.connect(server).unwrap();
         socket.set_read_timeout(Some(TICK)).unwrap();
         Self::new(Transport::Udp, Wire::Udp(socket), SECRET)
     }
 
-    pub fn udp_with_secret(server: SocketAddr, secret: &[u8]) -> Self {
+    pub(crate) fn udp_with_secret(server: SocketAddr, secret: &[u8]) -> Self {
         let mut caller = Self::udp(server);
         caller.client = Client::new(credentials(secret), Transport::Udp, seed());
         caller
     }
 
-    pub fn tcp(server: SocketAddr) -> Self {
+    pub(crate) fn tcp(server: SocketAddr) -> Self {
         let stream = TcpStream::connect(server).unwrap();
         stream.set_read_timeout(Some(TICK)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -101,7 +102,7 @@ impl Caller {
     }
 
     /// The stream must have a read timeout.
-    pub fn stream(transport: Transport, stream: impl Stream + 'static) -> Self {
+    pub(crate) fn stream(transport: Transport, stream: impl Stream + 'static) -> Self {
         Self::new(transport, Wire::Stream(Box::new(stream), Framer::new()), SECRET)
     }
 
@@ -109,7 +110,7 @@ impl Caller {
         Self { client: Client::new(credentials(secret), transport, seed()), wire, events: VecDeque::new() }
     }
 
-    pub fn udp_socket(&self) -> &UdpSocket {
+    pub(crate) fn udp_socket(&self) -> &UdpSocket {
         match &self.wire {
             Wire::Udp(socket) => socket,
             Wire::Stream(..) => panic!("not over udp"),
@@ -117,7 +118,7 @@ impl Caller {
     }
 
     /// Bytes as they are, past the client.
-    pub fn write(&mut self, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
         match &mut self.wire {
             Wire::Udp(socket) => assert_eq!(socket.send(bytes).unwrap(), bytes.len()),
             Wire::Stream(stream, _) => stream.write_all(bytes).unwrap(),
@@ -125,14 +126,14 @@ impl Caller {
     }
 
     /// Writes what the client wants to say, without waiting for answers.
-    pub fn transmit(&mut self) {
+    pub(crate) fn transmit(&mut self) {
         while let Some(bytes) = self.client.poll_transmit() {
             self.write(&bytes);
         }
     }
 
     /// One step: write, read for at most a tick, look at the clock. `false` when a stream has ended.
-    pub fn step(&mut self) -> bool {
+    pub(crate) fn step(&mut self) -> bool {
         self.transmit();
         let mut buffer = [0; 70_000];
         let read = match &mut self.wire {
@@ -163,7 +164,7 @@ impl Caller {
     }
 
     /// Waits for the first event that `pick` takes; others stay.
-    pub fn wait<T>(&mut self, what: &str, mut pick: impl FnMut(&Event) -> Option<T>) -> T {
+    pub(crate) fn wait<T>(&mut self, what: &str, mut pick: impl FnMut(&Event) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some((index, found)) = self.events.iter().enumerate().find_map(|(index, event)| Some((index, pick(event)?))) {
@@ -176,7 +177,7 @@ impl Caller {
     }
 
     /// `Err`: the code of the refusal.
-    pub fn try_allocate(&mut self, family: Option<Family>) -> Result<SocketAddr, u16> {
+    pub(crate) fn try_allocate(&mut self, family: Option<Family>) -> Result<SocketAddr, u16> {
         self.client.allocate(Instant::now(), family);
         self.wait("an allocation", |event| match event {
             Event::Allocated { relayed, .. } => Some(Ok(*relayed)),
@@ -187,11 +188,11 @@ impl Caller {
     }
 
     /// An IPv4 allocation, which is what a client gets that asks for none in particular.
-    pub fn allocate(&mut self) -> SocketAddr {
+    pub(crate) fn allocate(&mut self) -> SocketAddr {
         self.try_allocate(None).unwrap()
     }
 
-    pub fn permit(&mut self, peer: IpAddr) {
+    pub(crate) fn permit(&mut self, peer: IpAddr) {
         self.client.permit(Instant::now(), &[peer]);
         self.wait("a permission", |event| match event {
             Event::PermissionGranted { .. } => Some(()),
@@ -200,7 +201,7 @@ impl Caller {
         });
     }
 
-    pub fn bind(&mut self, peer: SocketAddr) -> u16 {
+    pub(crate) fn bind(&mut self, peer: SocketAddr) -> u16 {
         self.client.bind_channel(Instant::now(), peer);
         self.wait("a channel", |event| match event {
             Event::ChannelBound { channel, .. } => Some(*channel),
@@ -209,7 +210,7 @@ impl Caller {
         })
     }
 
-    pub fn mapped(&mut self) -> SocketAddr {
+    pub(crate) fn mapped(&mut self) -> SocketAddr {
         self.client.binding(Instant::now());
         self.wait("a binding answer", |event| match event {
             Event::Mapped(address) => Some(*address),
@@ -217,7 +218,7 @@ impl Caller {
         })
     }
 
-    pub fn refresh(&mut self, lifetime: Duration) {
+    pub(crate) fn refresh(&mut self, lifetime: Duration) {
         self.client.refresh(Instant::now(), lifetime);
         self.wait("a refresh", |event| match event {
             Event::Refreshed { .. } => Some(()),
@@ -226,12 +227,12 @@ impl Caller {
         });
     }
 
-    pub fn send(&mut self, peer: SocketAddr, payload: &[u8]) {
+    pub(crate) fn send(&mut self, peer: SocketAddr, payload: &[u8]) {
         let bytes = self.client.send(peer, payload);
         self.write(&bytes);
     }
 
-    pub fn receive(&mut self) -> (SocketAddr, Vec<u8>) {
+    pub(crate) fn receive(&mut self) -> (SocketAddr, Vec<u8>) {
         self.wait("data", |event| match event {
             Event::Data { peer, bytes } => Some((*peer, bytes.clone())),
             _ => None,
@@ -239,7 +240,7 @@ impl Caller {
     }
 
     /// Data that has come so far, without waiting for more.
-    pub fn drain_data(&mut self) -> Vec<Vec<u8>> {
+    pub(crate) fn drain_data(&mut self) -> Vec<Vec<u8>> {
         let (data, rest) = self.events.drain(..).partition(|event| matches!(event, Event::Data { .. }));
         self.events = rest;
         let data: VecDeque<Event> = data;
@@ -255,7 +256,7 @@ fn seed() -> u64 {
 }
 
 /// A peer that is nothing but a UDP socket.
-pub fn peer(ip: &str) -> UdpSocket {
+pub(crate) fn peer(ip: &str) -> UdpSocket {
     let socket = UdpSocket::bind(SocketAddr::new(ip.parse().unwrap(), 0)).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
