@@ -1,1 +1,350 @@
-//! See `main.rs`.
+//! The local CA and its leaves as their judges see them: rustls' webpki, OpenSSL, NSS, Chromium; and what survives broken files, crashes and races.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, SystemTime};
+
+use rtcctl::cert::{self, Bundle, selfsigned};
+use rtcctl::config::HostName;
+use rustls::pki_types::CertificateDer;
+
+const DAY: Duration = Duration::from_secs(86_400);
+const LAN: [&str; 8] = ["192.168.1.20", "fd00::20", "2001:db8:7::20", "myhost", "myhost.local", "localhost", "127.0.0.1", "::1"];
+
+#[test]
+fn a_leaf_serves_every_name_and_address_it_was_made_for() {
+    let state = tempfile::tempdir().unwrap();
+    let now = SystemTime::now();
+    let ensured = cert::ensure_local(state.path(), "lan", &names(&LAN), now).unwrap();
+    assert!(ensured.issued && ensured.notes.is_empty(), "{:?}", ensured.notes);
+    let bundle = &ensured.bundle;
+    assert_eq!((bundle.names.clone(), bundle.issuer.as_str()), (names(&LAN), "local CA"));
+    let life = bundle.not_after.duration_since(now).unwrap();
+    assert!(life > 396 * DAY && life <= 397 * DAY, "{life:?}");
+    assert!(bundle.not_before < now - Duration::from_secs(3590), "clocks of others may be behind");
+    let ca = cert::local_ca(state.path()).unwrap().unwrap();
+    bundle.verify(&CertificateDer::from(ca.der.as_slice()), now).unwrap();
+    for name in LAN {
+        assert!(bundle.covers(&name.parse().unwrap()), "{name}");
+    }
+    for other in ["192.168.1.21", "other", "x.myhost.local", "::2"] {
+        assert!(!bundle.covers(&other.parse().unwrap()), "{other}");
+    }
+}
+
+#[test]
+fn openssl_agrees_for_names_and_addresses() {
+    for (site, address) in [("lan", None), ("name", Some("call.example.org")), ("ip", Some("203.0.113.7")), ("ip6", Some("2001:db8::7"))] {
+        let state = tempfile::tempdir().unwrap();
+        let wanted = address.map_or_else(|| names(&LAN), |name| names(&[name]));
+        cert::ensure_local(state.path(), site, &wanted, SystemTime::now()).unwrap();
+        for name in &wanted {
+            let flag = if matches!(name, HostName::Ip(_)) { "-verify_ip" } else { "-verify_hostname" };
+            let verified = openssl_verify(state.path(), site, &[flag, &name.to_string()]);
+            assert!(verified.status.success(), "{name}: {}", text(&verified));
+        }
+        assert!(!openssl_verify(state.path(), site, &["-verify_hostname", "example.com"]).status.success());
+    }
+    let state = tempfile::tempdir().unwrap();
+    cert::ensure_local(state.path(), "lan", &names(&LAN), SystemTime::now()).unwrap();
+    let shown = openssl(&["x509", "-noout", "-text", "-in", &path(state.path(), "ca/ca.pem")]);
+    for needle in ["X509v3 Name Constraints: critical", "CA:TRUE, pathlen:0", "Certificate Sign, CRL Sign", "DNS:local", "IP:10.0.0.0/255.0.0.0"] {
+        assert!(text(&shown).contains(needle), "{needle} in {}", text(&shown));
+    }
+    let shown = openssl(&["x509", "-noout", "-text", "-in", &path(state.path(), "certs/lan/cert.pem")]);
+    for needle in ["CN = 192.168.1.20", "TLS Web Server Authentication", "Digital Signature", "Authority Key Identifier", "CA:FALSE"] {
+        assert!(text(&shown).contains(needle), "{needle} in {}", text(&shown));
+    }
+}
+
+#[test]
+fn a_stolen_ca_key_cannot_pose_as_others() {
+    let state = tempfile::tempdir().unwrap();
+    let now = SystemTime::now();
+    cert::ensure_local(state.path(), "lan", &names(&["call.example.org", "203.0.113.7", "2001:db8::7"]), now).unwrap();
+    let ca = cert::local_ca(state.path()).unwrap().unwrap();
+    let stolen = fs::read_to_string(state.path().join("ca/ca.key")).unwrap();
+    let forge = |name: &str| {
+        let leaf = selfsigned::new_leaf(&ca.pem, &stolen, ca.not_after, &names(&[name]), now).unwrap();
+        let bundle = cert::bundle::parse(leaf.certificate_pem.as_bytes(), leaf.key_pem.as_bytes()).unwrap();
+        let file = state.path().join("forged.pem");
+        fs::write(&file, &leaf.certificate_pem).unwrap();
+        let by_openssl = openssl(&["verify", "-CAfile", &path(state.path(), "ca/ca.pem"), file.to_str().unwrap()]);
+        (bundle.verify(&CertificateDer::from(ca.der.as_slice()), now), by_openssl)
+    };
+    for name in ["example.com", "example.org", "notcall.example.org", "8.8.8.8", "203.0.113.8", "2001:db8:0:1::7", "2606:4700::1", "localhost.org"] {
+        let (by_webpki, by_openssl) = forge(name);
+        let error = format!("{:?}", by_webpki.expect_err(name));
+        assert!(error.contains("NameConstraintViolation"), "{name}: {error}");
+        assert!(text(&by_openssl).contains("permitted subtree violation"), "{name}: {}", text(&by_openssl));
+    }
+    for name in ["call.example.org", "203.0.113.7", "2001:db8::99", "printer.local", "192.168.7.7", "100.64.1.1", "fe80::1"] {
+        let (by_webpki, by_openssl) = forge(name);
+        by_webpki.unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(by_openssl.status.success(), "{name}: {}", text(&by_openssl));
+    }
+}
+
+#[test]
+fn nothing_is_done_when_nothing_is_due() {
+    let state = tempfile::tempdir().unwrap();
+    let now = SystemTime::now();
+    let first = cert::ensure_local(state.path(), "lan", &names(&LAN), now).unwrap();
+    let before = tree(state.path());
+    let again = cert::ensure_local(state.path(), "lan", &names(&LAN[1..]), now + DAY).unwrap();
+    assert!(!again.issued && again.notes.is_empty());
+    assert_eq!((again.bundle.sha256(), again.bundle.issuer), (first.bundle.sha256(), first.bundle.issuer));
+    assert_eq!(tree(state.path()), before);
+}
+
+#[test]
+fn a_new_address_gets_a_new_leaf_from_the_same_ca() {
+    let state = tempfile::tempdir().unwrap();
+    let now = SystemTime::now();
+    cert::ensure_local(state.path(), "lan", &names(&LAN), now).unwrap();
+    let ca = cert::local_ca(state.path()).unwrap().unwrap();
+    let moved = names(&["10.0.0.5", "otherhost", "otherhost.local", "2001:db8:7::99", "2001:db8:8::1", "localhost"]);
+    let ensured = cert::ensure_local(state.path(), "lan", &moved, now).unwrap();
+    assert!(ensured.issued);
+    assert_eq!(cert::local_ca(state.path()).unwrap().unwrap().sha256, ca.sha256, "devices keep their trust");
+    assert_eq!(ensured.bundle.names, names(&["10.0.0.5", "otherhost.local", "2001:db8:7::99", "localhost"]));
+    assert_eq!(ensured.notes.len(), 2, "{:?}", ensured.notes);
+    assert!(ensured.notes[0].starts_with("otherhost is not in the certificate") && ensured.notes[1].starts_with("2001:db8:8::1 is not"));
+    assert!(!cert::ensure_local(state.path(), "lan", &moved, now).unwrap().issued, "what was left out is not asked for again");
+
+    let ensured = cert::ensure_every(state.path(), "lan", &moved, now).unwrap();
+    assert_eq!(ensured.bundle.names, moved);
+    assert!(ensured.notes[0].contains("may not vouch for otherhost, 2001:db8:8::1") && ensured.notes[0].contains("trust it anew"));
+}
+
+#[test]
+fn a_new_public_name_gets_a_new_ca_that_still_serves_the_old_names() {
+    let state = tempfile::tempdir().unwrap();
+    let now = SystemTime::now();
+    cert::ensure_local(state.path(), "a.example.org", &names(&["a.example.org"]), now).unwrap();
+    let ensured = cert::ensure_local(state.path(), "b.example.org", &names(&["b.example.org"]), now).unwrap();
+    assert!(
+        ensured.notes.iter().any(|note| note.contains("may not vouch for b.example.org") && note.contains("ca.pem.broken-1")),
+        "{:?}",
+        ensured.notes
+    );
+    let ca = cert::local_ca(state.path()).unwrap().unwrap();
+    let ensured = cert::ensure_local(state.path(), "a.example.org", &names(&["a.example.org"]), now).unwrap();
+    assert!(ensured.issued && ensured.notes.is_empty(), "reissued by the new CA, which knows the name: {:?}", ensured.notes);
+    assert_eq!(cert::local_ca(state.path()).unwrap().unwrap().sha256, ca.sha256);
+}
+
+#[test]
+fn a_broken_ca_is_set_aside_and_said_loudly() {
+    for (file, content) in [("ca.key", "rubbish"), ("ca.pem", "rubbish"), ("ca.key", other_key().as_str())] {
+        let state = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        cert::ensure_local(state.path(), "lan", &names(&LAN), now).unwrap();
+        let old = cert::local_ca(state.path()).unwrap().unwrap();
+        fs::write(state.path().join("ca").join(file), content).unwrap();
+        let ensured = cert::ensure_local(state.path(), "lan", &names(&["192.168.9.9"]), now).unwrap();
+        assert!(ensured.notes[0].contains(file) && ensured.notes[0].contains("trust it anew"), "{:?}", ensured.notes);
+        assert_eq!(fs::read_to_string(state.path().join("ca").join(format!("{file}.broken-1"))).unwrap(), content, "kept");
+        let new = cert::local_ca(state.path()).unwrap().unwrap();
+        assert_ne!(new.sha256, old.sha256);
+        ensured.bundle.verify(&CertificateDer::from(new.der.as_slice()), now).unwrap();
+    }
+}
+
+#[test]
+fn a_broken_leaf_is_set_aside_and_made_anew() {
+    let state = tempfile::tempdir().unwrap();
+    let now = SystemTime::now();
+    cert::ensure_local(state.path(), "lan", &names(&LAN), now).unwrap();
+    fs::write(state.path().join("certs/lan/fullchain.pem"), "").unwrap();
+    let ensured = cert::ensure_local(state.path(), "lan", &names(&LAN), now).unwrap();
+    assert!(ensured.issued && ensured.notes[0].contains("no certificate in it"), "{:?}", ensured.notes);
+    assert!(state.path().join("certs/.versions/lan/1.broken-1/privkey.pem").exists());
+    assert!(!cert::ensure_local(state.path(), "lan", &names(&LAN), now).unwrap().issued);
+}
+
+#[test]
+fn a_crash_between_the_files_of_a_new_ca_costs_nothing() {
+    let state = tempfile::tempdir().unwrap();
+    let now = SystemTime::now();
+    fs::create_dir(state.path().join("ca")).unwrap();
+    fs::write(state.path().join("ca/ca.key"), other_key()).unwrap();
+    let ensured = cert::ensure_local(state.path(), "lan", &names(&LAN), now).unwrap();
+    assert!(ensured.issued && ensured.notes.is_empty(), "nobody trusted that CA yet: {:?}", ensured.notes);
+}
+
+#[test]
+fn a_clock_that_went_back_is_said_and_served() {
+    let state = tempfile::tempdir().unwrap();
+    let now = SystemTime::now();
+    cert::ensure_local(state.path(), "lan", &names(&LAN), now).unwrap();
+    let ensured = cert::ensure_local(state.path(), "lan", &names(&LAN), now - 100 * DAY).unwrap();
+    assert!(ensured.issued && ensured.notes.iter().any(|note| note.contains("check the clock")), "{:?}", ensured.notes);
+    let late = cert::ensure_local(state.path(), "lan", &names(&LAN), now + 3600 * DAY).unwrap();
+    assert!(late.notes.iter().any(|note| note.contains("near its end")), "{:?}", late.notes);
+}
+
+#[test]
+fn racing_processes_end_with_one_ca_and_one_leaf() {
+    let state = tempfile::tempdir().unwrap();
+    let now = SystemTime::now();
+    let leaves: Vec<[u8; 32]> = std::thread::scope(|scope| {
+        let racer = || cert::ensure_local(state.path(), "lan", &names(&LAN), now).unwrap().bundle.sha256();
+        let racers: Vec<_> = (0..6).map(|_| scope.spawn(racer)).collect();
+        racers.into_iter().map(|racer| racer.join().unwrap()).collect()
+    });
+    assert!(leaves.iter().all(|leaf| *leaf == leaves[0]));
+    assert_eq!(fs::read_dir(state.path().join("certs/.versions/lan")).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(state.path().join("ca")).unwrap().count(), 2);
+}
+
+#[test]
+fn keys_are_for_their_owner_only() {
+    let state = tempfile::tempdir().unwrap();
+    cert::ensure_local(state.path(), "lan", &names(&LAN), SystemTime::now()).unwrap();
+    let mode = |file: &str| fs::metadata(state.path().join(file)).unwrap().mode() & 0o7777;
+    assert_eq!((mode("ca"), mode("ca/ca.key"), mode("certs"), mode("certs/lan/privkey.pem"), mode("certs/lan/combined.pem")), {
+        (0o700, 0o600, 0o700, 0o600, 0o600)
+    });
+    fs::set_permissions(state.path().join("ca/ca.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let ensured = cert::ensure_local(state.path(), "lan", &names(&["10.9.9.9"]), SystemTime::now()).unwrap();
+    assert!(ensured.notes[0].contains("chmod 600"), "{:?}", ensured.notes);
+}
+
+#[test]
+fn own_files_are_taken_or_refused_with_the_way_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    cert::ensure_local(&state, "lan", &names(&LAN), SystemTime::now()).unwrap();
+    let live = state.join("certs/lan");
+    let file = |name: &str, parts: &[&str]| {
+        let path = dir.path().join(name);
+        fs::write(&path, parts.concat()).unwrap();
+        path
+    };
+    let read = |name: &str| fs::read_to_string(live.join(name)).unwrap();
+    let (leaf, ca, key) = (read("cert.pem"), read("chain.pem"), read("privkey.pem"));
+
+    let chain = file("chain.pem", &[&leaf, &ca]);
+    assert_eq!(cert::load_files(&chain, &live.join("privkey.pem")).unwrap().chain.len(), 2);
+    let one = file("one.pem", &["comment before\n", &key, &leaf]);
+    let bundle: Bundle = cert::load_files(&one, &one).unwrap();
+    assert!(bundle.issuer.starts_with("rtcctl local CA "), "{}", bundle.issuer);
+
+    let refused = |chain: &Path, key: &Path| {
+        let failure = cert::load_files(chain, key).unwrap_err().downcast::<rtcctl::ui::Failure>().unwrap();
+        format!("{} | {}", failure.message, failure.hints.join(" "))
+    };
+    let without_key = file("cert.pem", &[&leaf]);
+    assert!(refused(&without_key, &without_key).contains("cert.pem: no private key in it"));
+    assert!(refused(&live.join("privkey.pem"), &live.join("privkey.pem")).contains("no certificate in it"));
+    assert!(refused(&chain, &file("other.key", &[&other_key()])).contains("does not belong to the first certificate |"));
+    assert!(
+        refused(&file("turned.pem", &[&ca, &leaf]), &live.join("privkey.pem")).contains("but to certificate 2: the server's own must come first")
+    );
+    assert!(refused(&file("twice.pem", &[&leaf, &leaf]), &live.join("privkey.pem")).contains("certificate 1 is not vouched for"));
+    assert!(refused(&file("cut.pem", &[&leaf[..leaf.len() / 2]]), &live.join("privkey.pem")).contains("PEM"));
+    assert!(refused(&dir.path().join("no.pem"), &one).contains("no.pem: No such file"));
+    assert!(refused(dir.path(), &one).contains("not a PEM file"));
+
+    for (name, extra) in [("pkcs8.key", None), ("old.key", Some("-traditional"))] {
+        let encrypted = dir.path().join(name);
+        let mut words = vec!["pkey", "-aes128", "-passout", "pass:secret", "-out", encrypted.to_str().unwrap()];
+        words.extend(extra);
+        let source = path(&live, "privkey.pem");
+        words.extend(["-in", &source]);
+        assert!(openssl(&words).status.success());
+        let said = refused(&chain, &encrypted);
+        assert!(said.contains("encrypted with a pass phrase") && said.contains(&format!("openssl pkey -in {}", encrypted.display())), "{said}");
+    }
+}
+
+#[test]
+fn a_wildcard_covers_one_label() {
+    let dir = tempfile::tempdir().unwrap();
+    let (key, certificate) = (path(dir.path(), "key.pem"), path(dir.path(), "cert.pem"));
+    let made = openssl(&[
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        &key,
+        "-out",
+        &certificate,
+        "-subj",
+        "/CN=x",
+        "-addext",
+        "subjectAltName=DNS:*.example.org",
+    ]);
+    assert!(made.status.success(), "{}", text(&made));
+    let bundle = cert::load_files(Path::new(&certificate), Path::new(&key)).unwrap();
+    assert_eq!((bundle.names.len(), bundle.wildcards.as_slice(), bundle.issuer.as_str()), (0, ["*.example.org".to_owned()].as_slice(), "itself"));
+    assert!(bundle.covers(&"call.example.org".parse().unwrap()));
+    assert!(!bundle.covers(&"a.b.example.org".parse().unwrap()) && !bundle.covers(&"example.org".parse().unwrap()));
+}
+
+#[test]
+fn a_profile_is_a_property_list_that_carries_the_ca() {
+    let state = tempfile::tempdir().unwrap();
+    cert::ensure_local(state.path(), "lan", &names(&LAN), SystemTime::now()).unwrap();
+    let ca = cert::local_ca(state.path()).unwrap().unwrap();
+    let profile = cert::mobileconfig(&ca, "Anna & <Bob>\u{1}");
+    assert_eq!(profile, cert::mobileconfig(&ca, "Anna & <Bob>\u{1}"), "stable");
+    assert!(profile.contains("<string>Anna &amp; &lt;Bob&gt; </string>"));
+    let script = "import plistlib,sys; p=plistlib.loads(sys.stdin.buffer.read()); c=p['PayloadContent'][0]; \
+                  print(p['PayloadType'], c['PayloadType'], p['PayloadUUID'] != c['PayloadUUID'], c['PayloadContent'].hex())";
+    let mut python =
+        Command::new("python3").args(["-c", script]).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut python.stdin.take().unwrap(), profile.as_bytes()).unwrap();
+    let read = text(&python.wait_with_output().unwrap());
+    let der: String = ca.der.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(read.trim(), format!("Configuration com.apple.security.root True {der}"));
+}
+
+fn names(texts: &[&str]) -> Vec<HostName> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+fn openssl_verify(state: &Path, site: &str, extra: &[&str]) -> Output {
+    let (ca, leaf) = (path(state, "ca/ca.pem"), path(state, &format!("certs/{site}/cert.pem")));
+    openssl(&[&["verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", &ca], extra, &[leaf.as_str()]].concat())
+}
+
+fn openssl(words: &[&str]) -> Output {
+    Command::new("openssl").args(words).output().expect("openssl is installed")
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[output.stdout.as_slice(), output.stderr.as_slice()].concat()).into_owned()
+}
+
+fn path(dir: &Path, name: &str) -> String {
+    dir.join(name).to_str().unwrap().to_owned()
+}
+
+/// Every path below with its mode and content.
+fn tree(dir: &Path) -> Vec<(String, u32, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let metadata = path.symlink_metadata().unwrap();
+            let content = if metadata.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+            found.push((path.display().to_string(), metadata.mode(), content));
+            if metadata.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn other_key() -> String {
+    rcgen::KeyPair::generate().unwrap().serialize_pem()
+}
