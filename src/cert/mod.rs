@@ -8,6 +8,7 @@ pub mod profile;
 pub mod renew;
 pub mod selfsigned;
 pub mod store;
+pub mod trust;
 
 pub use bundle::{Bundle, load_files};
 pub use local::{Ensured, LocalCa, ensure_every, ensure_local, local_ca};

@@ -1,11 +1,14 @@
 //! The local CA and its leaves as their judges see them: rustls' webpki, OpenSSL, NSS, Chromium; and what survives broken files, crashes and races.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
+use rtcctl::cert::trust::{self, Added, Scope};
 use rtcctl::cert::{self, Bundle, selfsigned};
 use rtcctl::config::HostName;
 use rustls::pki_types::CertificateDer;
@@ -205,9 +208,8 @@ fn keys_are_for_their_owner_only() {
     let state = tempfile::tempdir().unwrap();
     cert::ensure_local(state.path(), "lan", &names(&LAN), SystemTime::now()).unwrap();
     let mode = |file: &str| fs::metadata(state.path().join(file)).unwrap().mode() & 0o7777;
-    assert_eq!((mode("ca"), mode("ca/ca.key"), mode("certs"), mode("certs/lan/privkey.pem"), mode("certs/lan/combined.pem")), {
-        (0o700, 0o600, 0o700, 0o600, 0o600)
-    });
+    assert_eq!([mode("ca"), mode("certs")], [0o700, 0o700]);
+    assert_eq!([mode("ca/ca.key"), mode("certs/lan/privkey.pem"), mode("certs/lan/combined.pem")], [0o600; 3]);
     fs::set_permissions(state.path().join("ca/ca.key"), fs::Permissions::from_mode(0o644)).unwrap();
     let ensured = cert::ensure_local(state.path(), "lan", &names(&["10.9.9.9"]), SystemTime::now()).unwrap();
     assert!(ensured.notes[0].contains("chmod 600"), "{:?}", ensured.notes);
@@ -299,10 +301,185 @@ fn a_profile_is_a_property_list_that_carries_the_ca() {
                   print(p['PayloadType'], c['PayloadType'], p['PayloadUUID'] != c['PayloadUUID'], c['PayloadContent'].hex())";
     let mut python =
         Command::new("python3").args(["-c", script]).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
-    std::io::Write::write_all(&mut python.stdin.take().unwrap(), profile.as_bytes()).unwrap();
+    python.stdin.take().unwrap().write_all(profile.as_bytes()).unwrap();
     let read = text(&python.wait_with_output().unwrap());
     let der: String = ca.der.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(read.trim(), format!("Configuration com.apple.security.root True {der}"));
+}
+
+#[test]
+fn trust_goes_into_nss_stores_and_out_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, home) = (dir.path().join("state"), dir.path().join("home"));
+    cert::ensure_local(&state, "lan", &names(&LAN), SystemTime::now()).unwrap();
+    let ca = cert::local_ca(&state).unwrap().unwrap();
+    for store in [".pki/nssdb", ".mozilla/firefox/abc.default-release", "snap/firefox/common/.mozilla/firefox/xyz.default"] {
+        fs::create_dir_all(home.join(store)).unwrap();
+        certutil(&home.join(store), &["-N", "--empty-password"]);
+    }
+    fs::create_dir_all(home.join(".mozilla/firefox/Crash Reports")).unwrap();
+    let scope = scope(&home, &dir.path().join("no-system"));
+    let before = listed(&home);
+
+    let survey = trust::survey(&scope, &ca);
+    assert!(!survey.certutil_missing && !survey.system_needs_root);
+    let browsers: Vec<String> = survey.places.iter().map(ToString::to_string).collect();
+    assert_eq!(browsers.len(), 3, "{browsers:?}");
+    for place in &survey.places {
+        assert!(!trust::trusts(place, &ca).unwrap());
+        assert_eq!(trust::add(&state, &ca, place).unwrap(), Added::Done);
+        assert_eq!(trust::add(&state, &ca, place).unwrap(), Added::Already);
+    }
+    let nickname = format!("rtcctl local CA {:02x}{:02x}{:02x}{:02x}", ca.sha256[0], ca.sha256[1], ca.sha256[2], ca.sha256[3]);
+    let shown = certutil(&home.join(".pki/nssdb"), &["-L"]);
+    assert!(shown.lines().any(|line| line.starts_with(&nickname) && line.trim_end().ends_with("C,,")), "{shown}");
+
+    let records = trust::records(&state).unwrap();
+    assert_eq!(records.len(), 3);
+    for record in &records {
+        trust::remove(&state, record).unwrap();
+        trust::remove(&state, record).expect("gone already is no error");
+    }
+    assert_eq!(listed(&home), before);
+    assert!(!state.join("trust.json").exists());
+}
+
+#[test]
+fn a_store_made_for_us_goes_again_unless_others_use_it() {
+    for used in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, home) = (dir.path().join("state"), dir.path().join("home"));
+        fs::create_dir(&home).unwrap();
+        cert::ensure_local(&state, "lan", &names(&LAN), SystemTime::now()).unwrap();
+        let ca = cert::local_ca(&state).unwrap().unwrap();
+        let survey = trust::survey(&scope(&home, &dir.path().join("no-system")), &ca);
+        assert_eq!(survey.places.iter().map(ToString::to_string).collect::<Vec<_>>(), [path(&home, ".pki/nssdb")]);
+        trust::add(&state, &ca, &survey.places[0]).unwrap();
+        if used {
+            let other = selfsigned::new_ca(&names(&["other.local"]), SystemTime::now()).unwrap();
+            fs::write(dir.path().join("other.pem"), other.certificate_pem).unwrap();
+            certutil(&home.join(".pki/nssdb"), &["-A", "-t", "C,,", "-n", "other", "-i", &path(dir.path(), "other.pem")]);
+        }
+        trust::remove(&state, &trust::records(&state).unwrap()[0]).unwrap();
+        assert_eq!(home.join(".pki").exists(), used);
+        if used {
+            assert!(certutil(&home.join(".pki/nssdb"), &["-L"]).contains("other"));
+        }
+    }
+}
+
+#[test]
+fn the_system_store_is_written_verified_and_undone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, root) = (dir.path().join("state"), dir.path().join("root"));
+    cert::ensure_local(&state, "lan", &names(&LAN), SystemTime::now()).unwrap();
+    let ca = cert::local_ca(&state).unwrap().unwrap();
+    for folder in ["usr/local/share/ca-certificates", "etc/ssl/certs", "bin"] {
+        fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    let bundle = path(&root, "etc/ssl/certs/ca-certificates.crt");
+    let script = format!("#!/bin/sh\ncat {}/*.crt > {bundle} 2>/dev/null || :\n", path(&root, "usr/local/share/ca-certificates"));
+    let program = root.join("bin/update-ca-certificates");
+    let install = |script: &str| {
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    install(&script);
+    let scope = Scope { home: None, root: root.clone(), path: vec![root.join("bin")] };
+    let survey = trust::survey(&scope, &ca);
+    let [place] = survey.places.as_slice() else { panic!("{survey:?}") };
+    let before = listed(&root);
+    assert_eq!(trust::add(&state, &ca, place).unwrap(), Added::Done);
+    assert!(trust::trusts(place, &ca).unwrap());
+    trust::remove(&state, &trust::records(&state).unwrap()[0]).unwrap();
+    assert!(!trust::trusts(place, &ca).unwrap());
+    fs::remove_file(&bundle).unwrap();
+    assert_eq!(listed(&root), before);
+
+    install("#!/bin/sh\necho the store is locked >&2\nexit 3\n");
+    let error = format!("{:#}", trust::add(&state, &ca, place).unwrap_err());
+    assert!(error.contains("update-ca-certificates: the store is locked"), "{error}");
+    install("#!/bin/sh\nexit 0\n");
+    let error = format!("{:#}", trust::add(&state, &ca, place).unwrap_err());
+    assert!(error.ends_with("does not show the CA"), "{error}");
+    assert_eq!(trust::records(&state).unwrap().len(), 1, "what may be there is kept in mind");
+}
+
+#[test]
+fn chromium_loads_pages_by_name_and_by_address_once_it_trusts() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, home) = (dir.path().join("state"), dir.path().join("home"));
+    fs::create_dir(&home).unwrap();
+    let ensured = cert::ensure_local(&state, "lan", &names(&LAN), SystemTime::now()).unwrap();
+    let ca = cert::local_ca(&state).unwrap().unwrap();
+    let port = serve(ensured.bundle);
+    let load = |host: &str| {
+        let mut words = vec!["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"];
+        words.extend(["--disable-component-update", "--disable-sync", "--dump-dom"]);
+        let profile = format!("--user-data-dir={}", path(dir.path(), "profile"));
+        let url = format!("https://{host}:{port}/");
+        let output = Command::new("timeout").arg("60").arg("chromium").args(words).args([&profile, &url]).env("HOME", &home).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(!load("localhost").contains("vouched for"), "an unknown CA must not be believed, or this test shows nothing");
+    for place in trust::survey(&scope(&home, &dir.path().join("no-system")), &ca).places {
+        trust::add(&state, &ca, &place).unwrap();
+    }
+    for host in ["localhost", "127.0.0.1"] {
+        let page = load(host);
+        assert!(page.contains("vouched for"), "{host}: {page}");
+    }
+}
+
+/// An HTTPS server that gives everybody the same page, for as long as the test binary runs.
+fn serve(bundle: Bundle) -> u16 {
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let versions = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = std::sync::Arc::new(versions.with_no_client_auth().with_single_cert(bundle.chain, bundle.key).unwrap());
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, config) = (stream.unwrap(), config.clone());
+            std::thread::spawn(move || {
+                stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                let mut tls = rustls::ServerConnection::new(config).unwrap();
+                let mut tls = rustls::Stream::new(&mut tls, &mut stream);
+                let page = "<!doctype html><p>vouched for</p>";
+                let answer =
+                    format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{page}", page.len());
+                // A client that does not trust us hangs up in the middle; that is its answer.
+                if tls.read(&mut [0; 4096]).is_ok() {
+                    let _ = tls.write_all(answer.as_bytes()).and_then(|()| tls.flush());
+                }
+            });
+        }
+    });
+    port
+}
+
+/// A home of its own, no system store, and the real certutil.
+fn scope(home: &Path, root: &Path) -> Scope {
+    Scope { home: Some(home.to_owned()), root: root.to_owned(), path: vec!["/usr/bin".into()] }
+}
+
+fn certutil(store: &Path, words: &[&str]) -> String {
+    let output = Command::new("certutil").args(words).args(["-d", &format!("sql:{}", store.display())]).output().expect("certutil is installed");
+    assert!(output.status.success(), "{}", text(&output));
+    text(&output)
+}
+
+/// Every path below `dir` with its mode and content; of certificate stores what certutil lists, because SQLite pages change when a row comes and goes.
+fn listed(dir: &Path) -> Vec<(String, u32, String)> {
+    let list = |(path, mode, hash): (String, u32, String)| {
+        let shown = match path.strip_suffix("/cert9.db") {
+            Some(store) => certutil(Path::new(store), &["-L"]),
+            None if path.ends_with("/key4.db") => String::new(),
+            None => hash,
+        };
+        (path, mode, shown)
+    };
+    tree(dir).into_iter().map(list).collect()
 }
 
 fn names(texts: &[&str]) -> Vec<HostName> {
@@ -326,8 +503,8 @@ fn path(dir: &Path, name: &str) -> String {
     dir.join(name).to_str().unwrap().to_owned()
 }
 
-/// Every path below with its mode and content.
-fn tree(dir: &Path) -> Vec<(String, u32, Vec<u8>)> {
+/// Every path below with its mode and the hash of its content.
+fn tree(dir: &Path) -> Vec<(String, u32, String)> {
     let mut found = Vec::new();
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -335,7 +512,8 @@ fn tree(dir: &Path) -> Vec<(String, u32, Vec<u8>)> {
             let path = entry.unwrap().path();
             let metadata = path.symlink_metadata().unwrap();
             let content = if metadata.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
-            found.push((path.display().to_string(), metadata.mode(), content));
+            let hash = format!("{:?}", ring::digest::digest(&ring::digest::SHA256, &content));
+            found.push((path.display().to_string(), metadata.mode(), hash));
             if metadata.is_dir() {
                 folders.push(path);
             }
