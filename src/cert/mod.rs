@@ -13,3 +13,4 @@ pub mod trust;
 pub use bundle::{Bundle, load_files};
 pub use local::{Ensured, LocalCa, ensure_every, ensure_local, local_ca};
 pub use profile::mobileconfig;
+pub use store::site_folder;

@@ -15,12 +15,22 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use super::bundle::{self, Bundle};
+use crate::config::Config;
+use crate::config::model::Address;
 use crate::host::files;
 
 /// Issuing takes milliseconds; whoever holds the lock longer is stuck.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// The live version and the one before it.
 const VERSIONS_KEPT: usize = 2;
+
+/// The folder of a config's site: its address as configured, so that a LAN whose addresses change keeps its folder.
+pub fn site_folder(config: &Config) -> String {
+    match &config.site.address {
+        Address::Lan => "lan".to_owned(),
+        Address::Host(name) => name.to_string(),
+    }
+}
 
 /// The certificates of one state directory.
 #[derive(Clone, Debug)]
@@ -71,7 +81,7 @@ impl Store {
         for entry in entries {
             let entry = entry.with_context(|| format!("read {}", self.certs.display()))?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if !name.starts_with('.') && entry.path().is_dir() && !name.contains(".broken-") {
+            if !name.starts_with('.') && entry.path().is_dir() && !name.contains(".aside-") {
                 sites.push(name);
             }
         }
@@ -266,7 +276,7 @@ mod tests {
         fs::create_dir(store.folder("site")).unwrap();
         fs::write(store.folder("site").join("mine.txt"), "kept").unwrap();
         put(&store, "c.local");
-        assert_eq!(fs::read_to_string(state.path().join("certs/site.broken-1/mine.txt")).unwrap(), "kept");
+        assert_eq!(fs::read_to_string(state.path().join("certs/site.aside-1/mine.txt")).unwrap(), "kept");
     }
 
     #[test]

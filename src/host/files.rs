@@ -3,14 +3,14 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use ring::rand::SecureRandom as _;
 
 /// A secret longer than this is not a secret but a mistake in a path.
 const SECRET_MAX_BYTES: u64 = 4096;
-/// How many broken files of one name are kept before somebody must look.
+/// How many files of one name are kept aside before somebody must look.
 const SET_ASIDE_MAX: u32 = 100;
 
 /// What could not be done, to which file, why, and for common causes what to do.
@@ -86,12 +86,12 @@ pub fn secret_file(path: &Path, random_bytes: usize) -> Result<Vec<u8>, FileErro
     read_secret(path)
 }
 
-/// Moves a broken file (or folder) out of the way, never deleting it; returns its new name, `NAME.broken-N`.
+/// Moves a broken or outlived file (or folder) out of the way, never deleting it; returns its new name, `NAME.aside-N`.
 pub fn set_aside(path: &Path) -> Result<PathBuf, FileError> {
     let failed = naming("set aside", path);
     for number in 1..=SET_ASIDE_MAX {
         let mut name = path.as_os_str().to_owned();
-        name.push(format!(".broken-{number}"));
+        name.push(format!(".aside-{number}"));
         let aside = PathBuf::from(name);
         if aside.symlink_metadata().is_ok() {
             continue;
@@ -100,7 +100,7 @@ pub fn set_aside(path: &Path) -> Result<PathBuf, FileError> {
         sync_dir(parent(path)).map_err(failed)?;
         return Ok(aside);
     }
-    Err(failed(io::Error::other(format!("{SET_ASIDE_MAX} broken ones stand there already; look at them, then remove them"))))
+    Err(failed(io::Error::other(format!("{SET_ASIDE_MAX} stand there already; look at them, then remove them"))))
 }
 
 fn read_secret(path: &Path) -> Result<Vec<u8>, FileError> {
@@ -129,12 +129,14 @@ fn read_secret(path: &Path) -> Result<Vec<u8>, FileError> {
 /// A synced temp file beside `path`, removed again unless it is persisted.
 fn filled_temp(path: &Path, bytes: &[u8], mode: u32) -> io::Result<tempfile::NamedTempFile> {
     let dir = parent(path);
-    let mut temp = tempfile::Builder::new().prefix(&temp_prefix(path)).permissions(Permissions::from_mode(mode & 0o600)).tempfile_in(dir)?;
+    // Opened by hand: tempfile's own errors carry the temp name, which nobody knows.
+    let open = |temp: &Path| fs::OpenOptions::new().write(true).create_new(true).mode(mode & 0o600).open(temp);
+    let mut temp = tempfile::Builder::new().prefix(&temp_prefix(path)).make_in(dir, open)?;
     if let Some((uid, gid)) = owner_to_give(dir)? {
         std::os::unix::fs::fchown(temp.as_file(), Some(uid), Some(gid))?;
     }
     temp.as_file().set_permissions(Permissions::from_mode(mode))?;
-    temp.write_all(bytes)?;
+    temp.as_file_mut().write_all(bytes)?;
     temp.as_file().sync_all()?;
     Ok(temp)
 }
@@ -216,7 +218,8 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temp file stays");
         let gone = dir.path().join("no/such/file");
         let error = write_atomic(&gone, b"x", 0o600).unwrap_err().to_string();
-        assert!(error.contains("no/such/file") && error.ends_with("(make the directory first)"), "{error}");
+        assert!(error.contains("no/such/file: No such file") && error.ends_with("(make the directory first)"), "{error}");
+        assert!(!error.contains("/.file."), "the temp name tells nobody anything: {error}");
     }
 
     #[test]

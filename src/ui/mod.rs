@@ -4,7 +4,7 @@
 
 pub mod failure;
 pub mod progress;
-mod question;
+pub(crate) mod qr;
 pub mod table;
 mod voice;
 

@@ -129,7 +129,7 @@ fn a_new_public_name_gets_a_new_ca_that_still_serves_the_old_names() {
     cert::ensure_local(state.path(), "a.example.org", &names(&["a.example.org"]), now).unwrap();
     let ensured = cert::ensure_local(state.path(), "b.example.org", &names(&["b.example.org"]), now).unwrap();
     assert!(
-        ensured.notes.iter().any(|note| note.contains("may not vouch for b.example.org") && note.contains("ca.pem.broken-1")),
+        ensured.notes.iter().any(|note| note.contains("may not vouch for b.example.org") && note.contains("ca.pem.aside-1")),
         "{:?}",
         ensured.notes
     );
@@ -149,7 +149,7 @@ fn a_broken_ca_is_set_aside_and_said_loudly() {
         fs::write(state.path().join("ca").join(file), content).unwrap();
         let ensured = cert::ensure_local(state.path(), "lan", &names(&["192.168.9.9"]), now).unwrap();
         assert!(ensured.notes[0].contains(file) && ensured.notes[0].contains("trust it anew"), "{:?}", ensured.notes);
-        assert_eq!(fs::read_to_string(state.path().join("ca").join(format!("{file}.broken-1"))).unwrap(), content, "kept");
+        assert_eq!(fs::read_to_string(state.path().join("ca").join(format!("{file}.aside-1"))).unwrap(), content, "kept");
         let new = cert::local_ca(state.path()).unwrap().unwrap();
         assert_ne!(new.sha256, old.sha256);
         ensured.bundle.verify(&CertificateDer::from(new.der.as_slice()), now).unwrap();
@@ -164,7 +164,7 @@ fn a_broken_leaf_is_set_aside_and_made_anew() {
     fs::write(state.path().join("certs/lan/fullchain.pem"), "").unwrap();
     let ensured = cert::ensure_local(state.path(), "lan", &names(&LAN), now).unwrap();
     assert!(ensured.issued && ensured.notes[0].contains("no certificate in it"), "{:?}", ensured.notes);
-    assert!(state.path().join("certs/.versions/lan/1.broken-1/privkey.pem").exists());
+    assert!(state.path().join("certs/.versions/lan/1.aside-1/privkey.pem").exists());
     assert!(!cert::ensure_local(state.path(), "lan", &names(&LAN), now).unwrap().issued);
 }
 
