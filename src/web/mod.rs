@@ -35,10 +35,7 @@ struct Page;
 const TEMPLATES: [&str; 3] = ["index.html", "ca.html", "sprite.svg"];
 
 static ASSETS: LazyLock<HashMap<String, Asset>> = LazyLock::new(|| {
-    Page::iter()
-        .filter(|path| !TEMPLATES.contains(&path.as_ref()))
-        .filter_map(|path| Some((path.to_string(), read(&path)?)))
-        .collect()
+    Page::iter().filter(|path| !TEMPLATES.contains(&path.as_ref())).filter_map(|path| Some((path.to_string(), read(&path)?))).collect()
 });
 
 /// `path` without the leading slash, under `/assets/`.
@@ -54,15 +51,7 @@ pub fn call_page(title: &str, room: Option<&str>) -> String {
         Some(room) => (format!(" data-room=\"{room}\""), format!("roomId: '{room}'")),
         None => Default::default(),
     };
-    fill(
-        &template("index.html"),
-        &[
-            ("title", &title),
-            ("sprite", &template("sprite.svg")),
-            ("room-attribute", &attribute),
-            ("room-text", &text),
-        ],
-    )
+    fill(&template("index.html"), &[("title", &title), ("sprite", &template("sprite.svg")), ("room-attribute", &attribute), ("room-text", &text)])
 }
 
 /// What `/ca` shows.
@@ -143,11 +132,7 @@ mod tests {
 
     #[test]
     fn nothing_is_left_to_fill_in_and_a_title_is_no_template() {
-        let ca = CaView {
-            title: "{{origin}}".into(),
-            sha256: "3AF1".repeat(16),
-            secure_origin: "https://192.168.1.20".into(),
-        };
+        let ca = CaView { title: "{{origin}}".into(), sha256: "3AF1".repeat(16), secure_origin: "https://192.168.1.20".into() };
         for page in [call_page("rtcctl", None), call_page("rtcctl", Some("a")), ca_page(&CaView { title: "t".into(), ..ca.clone() })] {
             assert!(!page.contains("{{"), "{page}");
         }
@@ -246,8 +231,13 @@ mod tests {
     }
 
     #[test]
-    fn everything_together_is_under_150_kib() {
-        let total: usize = Page::iter().map(|path| Page::get(&path).unwrap().data.len()).sum();
+    fn what_a_page_load_fetches_is_under_150_kib() {
+        let page = call_page("rtcctl", Some("quiet-otter-x7k2m9q4ta"));
+        let paths: std::collections::BTreeSet<_> = page.split("\"/assets/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let total = page.len() + paths.iter().map(|path| asset(path).unwrap().body.len()).sum::<usize>();
         assert!(total < 150 * 1024, "{total} bytes");
+        for path in ASSETS.keys().filter(|path| !paths.contains(path.as_str())) {
+            assert!(["ca.css", "ca.js", "qr.js"].contains(&path.as_str()), "{path} is served to nobody");
+        }
     }
 }

@@ -103,8 +103,11 @@ export class Channel {
     if (!seat || this.#closed) return;
     this.#closed = true;
     this.#stopTimers();
+    const bye = { type: "bye" };
+    // Without a socket the goodbye has to go first: after the leave we have no seat to say it from.
+    if (!this.up) await post(this.#path("message"), { body: JSON.stringify(bye), keepalive: true }).catch(() => undefined);
     await post(this.#path("leave"), { keepalive: true }).catch(() => undefined);
-    if (this.up) this.#socket.send(envelope({ type: "bye" }));
+    if (this.up) this.#socket.send(envelope(bye));
     this.#drop();
     fetch(`${seat.http}/${seat.room}/${seat.client}`, { method: "DELETE", keepalive: true }).catch(() => undefined);
   }

@@ -4,7 +4,7 @@ import { Call } from "./call.js";
 import { Refusal } from "./channel.js";
 import { forget, keep, kept, newRoomName, recentRooms, remember, roomFrom, roomProblem } from "./lobby.js";
 import { Media } from "./media.js";
-import { qr } from "./qr.js";
+import { fill } from "./message.js";
 import { quality } from "./stats.js";
 import * as stage from "./stage.js";
 import { after } from "./after.js";
@@ -31,7 +31,7 @@ function start() {
   wire();
   Object.defineProperty(window, "rtcctl", { value: Object.freeze({ get state() { return document.body.dataset.state; }, report: () => call?.report() ?? Promise.resolve([]) }) });
   if (!room) return void landing();
-  if (!window.isSecureContext || !navigator.mediaDevices) return void insecure();
+  if (!window.isSecureContext || !navigator.mediaDevices) return void message("insecure");
   prejoin();
 }
 
@@ -102,13 +102,14 @@ function go(event) {
 async function prejoin() {
   $("#name").value = kept("rtcctl.name") ?? "";
   $("#join-button").disabled = true;
+  $("#join .switch").before($("#pickers"));
   show("prejoin", titled(room));
   media = media ?? new Media(location.search, { changed: mediaChanged, level: showLevel, gone: deviceGone });
   asking(true);
   problem = await media.open();
   asking(false);
-  if (problem?.kind === "denied") return message("denied", strings.deniedTitle, problem.detail);
-  if (problem?.kind === "busy") return busy(problem);
+  if (problem?.kind === "denied") return message("denied", problem.detail);
+  if (problem?.kind === "busy") return message("busy", problem.detail, problem.device);
   ready();
 }
 
@@ -122,14 +123,6 @@ function ready() {
   $("#join-button").disabled = false;
   media.listen();
   mediaChanged();
-}
-
-function busy({ device, detail }) {
-  const kind = { camera: "busyCamera", microphone: "busyMicrophone", both: "busyBoth" }[device];
-  put("busyHead", strings[`${kind}Head`]);
-  put("busyText", strings[`${kind}Text`]);
-  put("busyWithout", { camera: strings.joinSoundOnly, microphone: strings.joinPictureOnly, both: strings.joinWatching }[device]);
-  message("busy", strings.busyTitle, detail);
 }
 
 function joinWords() {
@@ -163,14 +156,14 @@ async function join() {
 
 async function refused(error) {
   if (!(error instanceof Refusal)) throw error;
-  if (error.kind === "full") return message("room-full", strings.fullTitle, "");
-  if (error.kind === "unreachable") return message("unreachable", strings.unreachableTitle, error.message);
+  if (error.kind === "full") return message("room-full");
+  if (error.kind === "unreachable") return message("unreachable", error.message);
   // The page's own origin answers, only the socket does not: a certificate that was clicked away, or something in between.
   const answer = await fetch("/status", { cache: "no-store" }).then((reply) => reply.status, () => 0);
   const detail = `${error.message}\n${location.origin}/status ${answer ? `answered ${answer}` : "did not answer"}`;
-  if (!answer) return message("unreachable", strings.unreachableTitle, detail);
-  if (await localCa) return message("untrusted", strings.untrustedTitle, detail);
-  message("blocked", strings.blockedTitle, detail);
+  if (!answer) return message("unreachable", detail);
+  if (await localCa) return message("untrusted", detail);
+  message("blocked", detail);
 }
 
 /** Only a site with a certificate of its own making has one to hand out. */
@@ -180,17 +173,9 @@ async function hasLocalCa() {
   return has;
 }
 
-function message(state, title, detail) {
-  put("detail", detail);
-  put("address", `${location.host}${location.pathname}`);
-  show(state, titled(title));
-}
-
-function insecure() {
-  const secure = `https://${location.hostname}${location.pathname}${location.search}`;
-  put("secure", secure);
-  $("#secure-link").href = secure;
-  message("insecure", strings.insecureTitle, "");
+async function message(state, detail = "", device = "") {
+  const ca = await localCa;
+  show(state, titled(fill(strings, state, { detail, device, ca })));
 }
 
 // ---------- devices ----------
@@ -350,7 +335,7 @@ function render() {
   const { name } = call;
   const connected = state === "call" || state === "call-server" || state === "call-sound";
   show(state, titled(titleOf(state, name)));
-  if (state === "waiting" && !$("#qr-code").firstChild) drawLink();
+  if (state === "waiting") drawLink();
   put("who", name || strings.they);
   put("whoShort", name || strings.they);
   put("initial", [...name][0]?.toUpperCase() ?? "–");
@@ -433,14 +418,17 @@ function clock(since) {
   return `${hours ? `${hours}:` : ""}${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}`;
 }
 
-function drawLink() {
+async function drawLink() {
+  if ($("#link").textContent) return;
   $("#link").textContent = link;
   put("copyWord", strings.copy);
-  const modules = qr(link);
+  const local = /^(localhost|127\.|\[::1\])/.test(location.hostname);
+  $("#share").hidden = !navigator.share;
+  $("#local-link").hidden = !local;
+  // Only who waits needs it.
+  const modules = local ? null : await import("./qr.js").then(({ qr }) => qr(link), () => null);
   $("#qr").hidden = !modules;
   if (modules) $("#qr-code").replaceChildren(squares(modules));
-  $("#share").hidden = !navigator.share;
-  $("#local-link").hidden = !/^(localhost|127\.|\[::1\])/.test(location.hostname);
 }
 
 async function copyLink() {
@@ -478,7 +466,7 @@ function gone(kind) {
   call = null;
   ended.beacon();
   media.stop();
-  message(kind, strings[`${kind}Title`], "");
+  message(kind);
 }
 
 // ---------- wiring ----------
@@ -490,14 +478,17 @@ const actions = {
   leave,
   retry: () => prejoin(),
   rejoin: () => prejoin(),
-  watch: () => ready(),
-  without: () => ready(),
+  "go-on": () => ready(),
   wait: () => call?.waitOn(),
   "try-now": () => call?.tryNow(),
   sound: () => $("#remote").play().then(() => { soundBlocked = false; render(); }, () => undefined),
   copy: copyLink,
   full: () => { stage.close(); fullScreen(); },
-  devices: () => { stage.open($("#devices"), $("#more")); media.listen(); },
+  devices: () => {
+    $("#devices").append($("#pickers"));
+    stage.open($("#devices"), $("#more"));
+    media.listen();
+  },
   connection: () => stage.open($("#connection"), $("#truth")),
   keys: () => stage.open($("#keys"), $("#more")),
   close: () => stage.close(),

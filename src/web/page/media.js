@@ -32,6 +32,8 @@ export class Media {
 
   /** Opens what there is. Returns null, or what is in the way: { kind: denied | busy, device: camera | microphone | both, detail }. */
   async open() {
+    if (["audio", "video"].every((kind) => !this.#want[kind] || this.track(kind))) return null;
+    this.stop();
     const tracks = [];
     let problem = null;
     const both = this.#want.audio && this.#want.video && (await this.#ask({ audio: true, video: true }));

@@ -65,7 +65,8 @@ function picture(row) {
 
 function codecs(rows, incoming) {
   const names = incoming.map((row) => rows.get(row.codecId)?.mimeType?.split("/")[1]).filter(Boolean);
-  return [...new Set(names)].reverse().join(", ");
+  const spelled = names.map((name) => (name === "opus" ? "Opus" : name));
+  return [...new Set(spelled)].reverse().join(", ");
 }
 
 /** good, fair, poor: what a listener would say. */

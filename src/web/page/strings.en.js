@@ -61,7 +61,6 @@ export default {
   noDevices: "No camera and no microphone found. You join and only watch and listen.",
   cameraOffHere: "Your camera is off.",
   cameraUnused: "You join without a picture.",
-  cameraAppeared: "A camera was found",
 
   mute: "Mute",
   unmute: "Unmute",
@@ -123,7 +122,6 @@ export default {
   truth: (path, roundTrip, loss) => `${path}, ${roundTrip}, ${loss} loss`,
   milliseconds: (value) => `${value} ms`,
   percent: (value) => `${value} %`,
-  seconds: (value) => `${value} s`,
   unknown: "–",
   measuring: "measuring…",
   noPathNow: "no path at the moment",
@@ -147,7 +145,6 @@ export default {
   soundOnly: "sound only",
 
   theirMuted: (name) => either(name, `${name} is muted`, "They are muted"),
-  theirUnmuted: (name) => either(name, `${name} can be heard`, "They can be heard"),
   faceCameraOff: "The camera is off",
   faceCameraOffText: (name) => either(name, `${name} hears and sees you.`, "The other person hears and sees you."),
   faceNoPicture: "No picture yet",

@@ -7,6 +7,7 @@ export const all = (selector) => [...document.querySelectorAll(selector)];
 /** Puts the strings into the document, once. */
 export function speak(strings) {
   document.documentElement.lang = strings.language;
+  for (const drawing of all("svg.icon")) drawing.setAttribute("aria-hidden", "true");
   for (const element of all("[data-t]")) element.textContent = strings[element.dataset.t];
   for (const element of all("[data-label]")) element.setAttribute("aria-label", strings[element.dataset.label]);
   for (const element of all("[data-hint]")) element.placeholder = strings[element.dataset.hint];

@@ -1,3 +1,3 @@
 //! What the tests share.
 
-pub(crate) mod cli;
+pub(crate) mod chrome;
