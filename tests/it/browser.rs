@@ -4,6 +4,7 @@
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -25,8 +26,10 @@ pub(crate) struct Site {
 }
 
 impl Site {
+    /// Nobody was there before.
     fn room(&self, query: &str) -> String {
-        format!("{}r/test-{:08x}{query}", self.link, std::process::id() ^ self.link.len() as u32)
+        static ROOMS: AtomicU32 = AtomicU32::new(0);
+        format!("{}r/test-{}-{}{query}", self.link, std::process::id(), ROOMS.fetch_add(1, Ordering::Relaxed))
     }
 
     fn chrome(&self) -> Chrome {
@@ -97,7 +100,7 @@ async fn the_ca_page_sees_that_this_device_trusts_the_site() {
 /// Both see and hear each other; with `relay`, by a relay that was reached over that protocol.
 pub(crate) async fn two_browsers_talk(site: &Site, query: &str, relay: Option<&str>) {
     let chrome = site.chrome();
-    let (anna, ben) = meet(&chrome, site, query).await;
+    let (anna, ben) = meet(&chrome, site, &site.room(query)).await;
     for page in [&anna, &ben] {
         flows(page).await;
         let report = Report::of(page).await;
@@ -115,9 +118,10 @@ pub(crate) async fn two_browsers_talk(site: &Site, query: &str, relay: Option<&s
 
 async fn third_is_told(site: &Site) {
     let chrome = site.chrome();
-    let (anna, ben) = meet(&chrome, site, "").await;
+    let room = site.room("");
+    let (anna, ben) = meet(&chrome, site, &room).await;
     let carl = chrome.open(&[]).await;
-    carl.goto(&site.room("")).await;
+    carl.goto(&room).await;
     join(&carl, "Carl").await;
     carl.wait_state("room-full", SOON).await;
     assert!(carl.text("main:not([hidden])").await.contains("This room is full"));
@@ -135,7 +139,7 @@ async fn third_is_told(site: &Site) {
 
 async fn leaving_is_said(site: &Site) {
     let chrome = site.chrome();
-    let (anna, ben) = meet(&chrome, site, "").await;
+    let (anna, ben) = meet(&chrome, site, &site.room("")).await;
     ben.press("#bar [data-do=leave]").await;
     ben.wait_state("after", SOON).await;
     assert!(ben.text("main:not([hidden])").await.contains("The call has ended"));
@@ -203,10 +207,10 @@ async fn untrusted_is_told(site: &Site, plain: &str) {
     strict.wait("the verdict", SOON, "document.querySelector('#verdict').innerText.trim() === 'Not trusted yet'").await;
     strict.close().await;
 
-    let query = "?it=relay&tt=tls";
+    let room = site.room("?it=relay&tt=tls");
     let (anna, ben) = (chrome.open_careless().await, chrome.open_careless().await);
     for (page, name) in [(&anna, "Anna"), (&ben, "Ben")] {
-        page.goto(&site.room(query)).await;
+        page.goto(&room).await;
         join(page, name).await;
     }
     anna.wait_state("call-nopath", MEDIA).await;
@@ -218,13 +222,13 @@ async fn untrusted_is_told(site: &Site, plain: &str) {
 }
 
 /// Anna waits, Ben comes.
-async fn meet(chrome: &Chrome, site: &Site, query: &str) -> (Page, Page) {
+async fn meet(chrome: &Chrome, site: &Site, room: &str) -> (Page, Page) {
     let (anna, ben) = (chrome.open(&[]).await, chrome.open(&[]).await);
-    anna.goto(&site.room(query)).await;
+    anna.goto(room).await;
     join(&anna, "Anna").await;
     anna.wait_state("waiting", SOON).await;
     assert!(anna.text("#link").await.starts_with(&site.link), "the link to send");
-    ben.goto(&site.room(query)).await;
+    ben.goto(room).await;
     join(&ben, "Ben").await;
     anna.wait_state("call", MEDIA).await;
     ben.wait_state("call", MEDIA).await;
