@@ -15,7 +15,7 @@ use fill::{escape, fill};
 
 /// The policy both pages need: no inline script, style or foreign origin. Connections are the page's own origin by
 /// https, and by wss, which Safari before 16 does not count as 'self'; `/ca` on plain http tests the https origin.
-pub const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob:; \
+pub const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self' https: wss:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// A file as it is served.

@@ -1,6 +1,8 @@
 //! The page in real Chromium: two people talk, one leaves, a third finds the room full, a device that does not trust
 //! the site is told so. The server is `rtcctl serve` with a state and ports of its own.
 
+#![expect(clippy::unwrap_used, reason = "these are helpers of tests: a panic is a failed test")]
+
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -77,6 +79,12 @@ async fn leaving_is_said_and_the_same_link_works_again() {
 async fn the_page_is_small_and_asks_nobody_else() {
     let Some(server) = Server::start() else { return };
     page_is_small(&server.site()).await;
+}
+
+#[tokio::test]
+async fn the_qr_code_is_the_one_another_encoder_draws() {
+    let Some(server) = Server::start() else { return };
+    qr_codes_are_right(&server.site()).await;
 }
 
 #[tokio::test]
@@ -191,6 +199,38 @@ async fn page_is_small(site: &Site) {
     let room = page.eval("return location.pathname").await;
     let room = room.as_str().unwrap();
     assert!(room.starts_with("/r/") && room.len() > "/r/".len() + 14, "unguessable: {room}");
+    page.close().await;
+}
+
+/// Every version there is, at both ends of its capacity. The masks may differ: any of the eight is a right one.
+async fn qr_codes_are_right(site: &Site) {
+    use fast_qr::datamasking::Mask;
+    let masks = [
+        Mask::Checkerboard,
+        Mask::HorizontalLines,
+        Mask::VerticalLines,
+        Mask::DiagonalLines,
+        Mask::LargeCheckerboard,
+        Mask::Fields,
+        Mask::Diamonds,
+        Mask::Meadow,
+    ];
+    let chrome = site.chrome();
+    let page = chrome.open(&[]).await;
+    page.goto(&site.link).await;
+    for length in [1, 14, 15, 26, 27, 42, 43, 62, 63, 84, 85, 106, 107, 122, 123, 152, 153, 180, 181, 213] {
+        let text: String = "https://192.168.1.20/r/quiet-otter-x7k2m9q4ta?".chars().cycle().take(length).collect();
+        let drawn = page.eval(&format!("const {{ qr }} = await import('/assets/qr.js'); return qr({text:?})")).await;
+        let drawn: Vec<Vec<bool>> = serde_json::from_value(drawn).unwrap();
+        let right = masks.iter().any(|mask| {
+            let mut builder = fast_qr::QRBuilder::new(text.as_str());
+            let code = builder.mode(fast_qr::Mode::Byte).ecl(fast_qr::ECL::M).mask(*mask).build().unwrap();
+            (0..code.size).map(|y| code[y].iter().map(|module| module.value()).collect::<Vec<_>>()).eq(drawn.iter().cloned())
+        });
+        assert!(right, "{length} bytes, {} modules wide", drawn.len());
+    }
+    let longer = page.eval("const { qr } = await import('/assets/qr.js'); return qr('a'.repeat(214))").await;
+    assert_eq!(longer, Value::Null, "too long to draw, and not drawn wrongly");
     page.close().await;
 }
 
@@ -413,14 +453,4 @@ fn bracketed(address: IpAddr) -> String {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => format!("[{address}]"),
     }
-}
-
-#[tokio::test]
-async fn zz_mock() {
-    let home = tempfile::tempdir().unwrap();
-    let site = Site { link: "http://localhost:8899/".into(), home: home.path().into(), netns: std::env::var("MOCK_NS").ok() };
-    page_is_small(&site).await;
-    two_browsers_talk(&site, "", None).await;
-    third_is_told(&site).await;
-    leaving_is_said(&site).await;
 }

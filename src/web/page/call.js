@@ -186,7 +186,8 @@ export class Call {
 
   async #described(message) {
     if (this.#peer?.isStranger(message)) {
-      // Nothing that was agreed with the one before is worth keeping.
+      // Nothing that was agreed with the one before is worth keeping. Whoever answered waits for our next offer.
+      this.#channel.initiator = message.type === "answer";
       await this.#newPeer();
       if (message.type === "answer") return;
     }

@@ -1,7 +1,7 @@
 // The page from landing to "how it went": wires the document to the devices and the call.
 import strings from "./strings.en.js";
 import { Call } from "./call.js";
-import { Refusal } from "./channel.js";
+import { Refusal, pause } from "./channel.js";
 import { forget, keep, kept, newRoomName, recentRooms, remember, roomFrom, roomProblem } from "./lobby.js";
 import { Media } from "./media.js";
 import { fill } from "./message.js";
@@ -168,7 +168,8 @@ async function refused(error) {
 
 /** Only a site with a certificate of its own making has one to hand out. */
 async function hasLocalCa() {
-  const has = await fetch("/ca/ca.pem", { method: "HEAD" }).then((reply) => reply.ok, () => false);
+  const asked = fetch("/ca/ca.pem", { method: "HEAD" }).then((reply) => reply.ok, () => false);
+  const has = await Promise.race([asked, pause(3000)]) === true;
   for (const element of all(".local-ca")) element.hidden = !has;
   return has;
 }
@@ -210,7 +211,7 @@ function attach(video, stream, wanted) {
 function noPictureWords(picture) {
   if (document.body.hasAttribute("data-asking")) return strings.asking;
   if (picture) return strings.cameraOffHere;
-  if (!media.wantsPicture) return strings.cameraUnused;
+  if (problem || !media.wantsPicture) return strings.cameraUnused;
   return media.track("audio") ? strings.noCamera : strings.noDevices;
 }
 
@@ -299,7 +300,7 @@ async function toggleCamera() {
 async function find(kind) {
   const track = await media.find(kind);
   if (track) await call?.replace(kind, track);
-  else if (call) note(strings.deviceFailedHead, kind === "video" ? strings.noCameraListed : strings.noMicrophoneListed);
+  else if (call) note(strings.deviceFailedHead, strings.findFailedText);
   if (track && kind === "audio" && !call) media.listen();
   mediaChanged();
 }
@@ -361,6 +362,7 @@ function renderWords(state, name) {
   $("#waiting-offline").hidden = call.server.up || !["waiting", "call-left", "call-connecting", "call-nopath"].includes(state);
   if (state !== "call-nopath") return;
   const tls = call.iceErrors.some(([url]) => url.startsWith("turns:"));
+  localCa.then((has) => { $("#nopath-trust").hidden = !(has && tls); });
   put("nopathText", `${strings.nopathText(name)}${tls ? ` ${strings.nopathTls}` : ""}`);
   put("iceDetail", call.noServers ? strings.noIceServers : call.iceErrors.map(([url, error]) => `${url} ${error}`).join("\n") || strings.unknown);
 }

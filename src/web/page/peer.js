@@ -1,6 +1,7 @@
 // One RTCPeerConnection to one other browser or app: offer, answer, candidates, and a new path when the old one breaks.
 const PATIENCE = 3000; // disconnected often mends itself; after this a new path is looked for
 const RESTART_EVERY = 8000;
+const FIRST_PATH = 15_000; // a side without any candidate never fails by itself
 const RESTARTS = 30; // four minutes, then only "Try now"
 const CANDIDATES = 256;
 
@@ -125,6 +126,10 @@ export class Peer {
       this.#say(pc.localDescription);
     }
     for (const candidate of this.#candidates.splice(0)) await this.#addCandidate(candidate);
+    if (!this.wasConnected) {
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => this.#retry(), FIRST_PATH);
+    }
     this.#on.changed();
   }
 

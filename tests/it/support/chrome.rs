@@ -1,6 +1,8 @@
 //! Real Chromium under chromedriver: its own HOME and profile, fake camera and microphone, optionally inside a network
 //! namespace. Everything it started ends with it.
 
+#![expect(clippy::unwrap_used, reason = "these are helpers of tests: a panic is a failed test")]
+
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
