@@ -1,5 +1,15 @@
 //! The daemon: composition root of the engines; start order, reload, drain, shutdown.
 
+mod accept;
+mod alerts;
+mod conn;
+mod front;
+mod listen;
+mod origin;
+mod relayed;
+mod seats;
+mod traffic;
+
 use crate::config::{Config, Paths};
 
 /// Runs until SIGTERM or SIGINT. Returns an error when a listener cannot be had or a service ends by itself.
