@@ -4,6 +4,7 @@ mod accept;
 mod alerts;
 mod conn;
 mod front;
+mod http;
 mod listen;
 mod origin;
 mod relayed;
