@@ -1,0 +1,388 @@
+//! From nothing to ready, and from ready to nothing, in order. Whatever runs has an owner here.
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use axum::response::IntoResponse as _;
+use http::{StatusCode, header};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::admin::Admin;
+use super::book::{Book, Notes, RelaySlot};
+use super::certificate::{self, Live, seconds};
+use super::claim::{self, Claim};
+use super::conn::{self, Held, Version};
+use super::front::Front;
+use super::http::{Roles, Site, View};
+use super::keeper::{self, Keeper, Seen};
+use super::listen::{self, Listeners};
+use super::seats::Seats;
+use super::traffic::Traffic;
+use super::{accept, relayed};
+use crate::config::model::{Address, Authority, Config};
+use crate::config::{HostName, Paths, Secret, SiteNames};
+use crate::host::{Machine, files};
+use crate::net::tls::{self, Swap};
+use crate::signal::{IceSettings, Settings as SignalSettings, Signal};
+use crate::telemetry::metrics;
+use crate::telemetry::status::ListenerStatus;
+use crate::turn::{Relay, Settings as TurnSettings, StartError};
+use crate::ui::{Exit, Failure};
+
+/// From the signal to the end, everything together; systemd and the supervisor wait a little longer before they kill.
+const STOP: Duration = Duration::from_millis(4500);
+/// How long the relay waits for its calls to end.
+const DRAIN: Duration = Duration::from_secs(2);
+/// Random bytes of a secret.
+const SECRET: usize = 32;
+/// Scrapers at once.
+const SCRAPERS: usize = 16;
+/// 8443 and 8080 stand in for these without the right to bind them.
+const STAND_INS: [(u16, u16); 2] = [(443, 8443), (80, 8080)];
+
+/// Everything that can be refused before the first thread runs.
+pub(super) struct Opened {
+    claim: Claim,
+    admin: UnixListener,
+    https: Listeners,
+    http: Option<Listeners>,
+    metrics: Option<TcpListener>,
+    turn_secret: Secret,
+    signal_key: Secret,
+    machine: Machine,
+    names: SiteNames,
+    swap: Arc<Swap>,
+    live: Live,
+    stamp: Option<[Option<SystemTime>; 2]>,
+    notes: Vec<String>,
+}
+
+/// Claims the place, binds what clients connect to, reads or makes secrets and certificate; in this order, so that a second daemon touches nothing.
+pub(super) fn open(config: &Config, paths: &Paths) -> Result<Opened, Failure> {
+    let (claim, admin) = claim::claim(paths)?;
+    let site = &config.site;
+    let stand_in = |port: u16| STAND_INS.iter().find(|(usual, _)| site.ports_may_move && *usual == port).map(|(_, other)| *other);
+    let https = listen::open(&site.listen, site.https_port, stand_in(site.https_port))?;
+    let http = site.http_port.map(|port| listen::open(&site.listen, port, stand_in(port))).transpose()?;
+    let mut notes: Vec<String> = https.notes.iter().chain(http.iter().flat_map(|http| &http.notes)).cloned().collect();
+    notes.dedup();
+    let metrics = config.metrics.listen.and_then(|address| match listen::open(&[address.ip()], address.port(), None) {
+        Ok(mut listeners) => listeners.sockets.pop(),
+        Err(failure) => {
+            notes.push(format!("no metrics: {}", failure.message));
+            None
+        }
+    });
+    files::make_dir(&paths.state, 0o700).map_err(refused)?;
+    let turn_secret = secret(&config.turn.secret_file.clone().unwrap_or_else(|| paths.turn_secret()))?;
+    let signal_key = secret(&paths.signal_key())?;
+    let machine = Machine::look().map_err(|error| Failure::new(Exit::Resource, format!("look at the interfaces: {error}")))?;
+    let names = SiteNames::of(config, &machine.hostname, &machine.addresses);
+    let swap = Arc::new(Swap::default());
+    let stamp = certificate::stamp(config);
+    let live = certificate::refresh(config, paths, &names, &swap)?;
+    Ok(Opened { claim, admin, https, http, metrics, turn_secret, signal_key, machine, names, swap, live, stamp, notes })
+}
+
+fn secret(path: &std::path::Path) -> Result<Secret, Failure> {
+    files::secret_file(path, SECRET).map(Secret::new).map_err(refused)
+}
+
+fn refused(error: files::FileError) -> Failure {
+    Failure::new(Exit::Resource, error.to_string())
+}
+
+/// Serves until something ends it.
+pub(super) async fn run(config: Config, paths: Paths, opened: Opened) -> Result<(), Failure> {
+    let mut ends = Ends::new()?;
+    let mut daemon = Daemon::start(Arc::new(config), paths, opened).await?;
+    daemon.say_ready();
+    let ended = daemon.until(&mut ends).await;
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    tokio::select! {
+        () = daemon.stop() => ended,
+        _ = ends.next() => Err(Failure::new(Exit::Interrupted, "stopped at once, on the second signal")),
+    }
+}
+
+/// Signals that end a daemon.
+struct Ends {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Ends {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::new(Exit::Resource, format!("listen for signals: {error}")));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> Result<(), Failure> {
+        tokio::select! {
+            _ = self.terminate.recv() => Ok(()),
+            _ = self.interrupt.recv() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+        }
+    }
+}
+
+/// What runs.
+struct Daemon {
+    _claim: Claim,
+    book: Arc<Book>,
+    view: Arc<View>,
+    /// Long-lived; each says its name and why when it ends.
+    services: JoinSet<(&'static str, Result<(), String>)>,
+    /// Connections and requests.
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    /// Cancelled by the admin verb.
+    wanted_down: CancellationToken,
+}
+
+impl Daemon {
+    async fn start(config: Arc<Config>, paths: Paths, opened: Opened) -> Result<Self, Failure> {
+        let (stop, tasks, wanted_down) = (CancellationToken::new(), TaskTracker::new(), CancellationToken::new());
+        let seen = look_around(&config, &opened).await;
+        let secrets = Arc::new(ArcSwap::from_pointee(vec![opened.turn_secret]));
+        let https_port = opened.https.port;
+        let own_ports = [Some(https_port), opened.http.as_ref().map(|http| http.port), config.metrics.listen.map(|metrics| metrics.port())];
+        let relay = start_relay(TurnSettings {
+            config: config.turn.clone(),
+            listen: config.site.listen.clone(),
+            relayed: seen.relayed.clone(),
+            secrets: Arc::clone(&secrets),
+            own_ports: own_ports.into_iter().flatten().collect(),
+        })?;
+        let signal = Signal::new(SignalSettings {
+            config: config.signal.clone(),
+            ice: IceSettings {
+                ports: config.turn.ports.clone(),
+                tls_ports: std::iter::once(https_port).chain(config.turn.tls_ports.iter().copied()).collect(),
+                secrets,
+                ttl: config.turn.credential_ttl,
+            },
+            key: opened.signal_key,
+        });
+        let view = Arc::new(View {
+            title: config.site.title.clone(),
+            https_port,
+            hsts: is_public(&config),
+            names: ArcSwap::from_pointee(opened.live.names.clone()),
+            ca: ArcSwapOption::from_pointee(opened.live.ca),
+            roles: Roles::default(),
+        });
+        let sockets =
+            Sockets { https: opened.https.sockets, http: opened.http.map(|http| http.sockets).unwrap_or_default(), metrics: opened.metrics };
+        let started = SystemTime::now();
+        let notes = Notes::default();
+        notes.set("start", opened.notes);
+        notes.set("certificate", opened.live.notes);
+        let (seats, traffic, intake) = (Seats::default(), Arc::new(Traffic::default()), relay.intake());
+        let book = Arc::new(Book {
+            started,
+            ready: AtomicBool::new(false),
+            link: ArcSwap::from_pointee(keeper::link(&opened.live.names, https_port)),
+            listeners: sockets.listed(&relay, &opened.claim.socket, seconds(started)),
+            certificate: ArcSwap::from_pointee(opened.live.facts),
+            signal: signal.clone(),
+            relay: RelaySlot::new(relay),
+            traffic: Arc::clone(&traffic),
+            seats: seats.clone(),
+            notes,
+        });
+        let site = Site::new(Arc::clone(&view), signal.routes(), config.signal.max_message);
+        let front = Arc::new(Front {
+            tls: tls::server_config(Arc::clone(&opened.swap)).map_err(|error| Failure::new(Exit::Resource, format!("set up TLS: {error}")))?,
+            answer: move |entrance, client, request| {
+                let site = site.clone();
+                async move { site.answer(entrance, client, request).await }
+            },
+            turn: Arc::new(move |client| intake.accept(client)),
+            traffic,
+            seats,
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        });
+        let mut services = JoinSet::new();
+        for listener in tokio_listeners(sockets.https)? {
+            let front = Arc::clone(&front);
+            services.spawn(async move { ("the https port", Ok(front.run_tls(listener).await)) });
+        }
+        for listener in tokio_listeners(sockets.http)? {
+            let front = Arc::clone(&front);
+            services.spawn(async move { ("the http port", Ok(front.run_plain(listener).await)) });
+        }
+        for listener in tokio_listeners(sockets.metrics)? {
+            let (book, tasks, stop) = (Arc::clone(&book), tasks.clone(), stop.clone());
+            services.spawn(async move { ("metrics", Ok(serve_metrics(listener, book, tasks, stop).await)) });
+        }
+        let rooms = (signal, stop.clone());
+        services.spawn(async move { ("signaling", Ok(rooms.0.run(rooms.1).await)) });
+        let (reloads, asked) = mpsc::channel(1);
+        let admin = Admin { book: Arc::clone(&book), reloads, wanted_down: wanted_down.clone() };
+        let socket = tokio::net::UnixListener::from_std(opened.admin).map_err(|e| Failure::new(Exit::Resource, format!("admin socket: {e}")))?;
+        let (admin_tasks, admin_stop) = (tasks.clone(), stop.clone());
+        services.spawn(async move { ("the admin socket", Ok(admin.run(socket, admin_tasks, admin_stop).await)) });
+        let keeper = Keeper { config, paths, swap: opened.swap, view: Arc::clone(&view), book: Arc::clone(&book), seen };
+        let keeper_stop = stop.clone();
+        services.spawn(async move { ("the keeper", keeper.run(asked, keeper_stop).await) });
+        if let Some(interval) = sd_notify::watchdog_enabled() {
+            let watchdog = watchdog(interval / 2, Arc::clone(&book), stop.clone());
+            services.spawn(async move { ("the watchdog", Ok(watchdog.await)) });
+        }
+        Ok(Self { _claim: opened.claim, book, view, services, tasks, stop, wanted_down })
+    }
+
+    fn say_ready(&self) {
+        self.set_roles(true);
+        self.book.ready.store(true, Ordering::Relaxed);
+        let link = self.book.link.load();
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready: {link}");
+        let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&link)]);
+    }
+
+    fn set_roles(&self, up: bool) {
+        self.view.roles.signal.store(up, Ordering::Relaxed);
+        self.view.roles.turn.store(up, Ordering::Relaxed);
+    }
+
+    /// `Ok` when somebody wanted it to end.
+    async fn until(&mut self, ends: &mut Ends) -> Result<(), Failure> {
+        tokio::select! {
+            ended = ends.next() => ended,
+            () = self.wanted_down.cancelled() => Ok(()),
+            Some(ended) = self.services.join_next() => {
+                let why = match ended {
+                    Ok((name, Ok(()))) => format!("{name} ended by itself"),
+                    Ok((name, Err(why))) => format!("{name} gave up: {why}"),
+                    Err(error) => format!("a service failed: {error}"),
+                };
+                tracing::error!("{why}");
+                Err(Failure::new(Exit::Resource, why))
+            }
+        }
+    }
+
+    /// Accepting ends, sockets are closed in order, the relay is drained; all at the same time and within the limit.
+    async fn stop(&mut self) {
+        tracing::info!("stopping");
+        self.book.ready.store(false, Ordering::Relaxed);
+        self.set_roles(false);
+        self.stop.cancel();
+        self.tasks.close();
+        let relay = self.book.relay.take();
+        let relay = tokio::task::spawn_blocking(move || relay.map(|relay| relay.stop(DRAIN)));
+        let services = async { while self.services.join_next().await.is_some() {} };
+        let everything = async { tokio::join!(services, self.tasks.wait(), relay) };
+        if tokio::time::timeout(STOP, everything).await.is_err() {
+            tracing::warn!("not everything ended in time");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+/// What the keeper compares with later.
+async fn look_around(config: &Config, opened: &Opened) -> Seen {
+    let resolved = match relayed::name_to_resolve(config) {
+        None => Vec::new(),
+        Some(name) => keeper::resolve(name).await.unwrap_or_else(|reason| {
+            tracing::warn!("{reason}: the relay uses this machine's own addresses until it does");
+            Vec::new()
+        }),
+    };
+    let relayed = relayed::choose(config, &opened.machine.addresses, &resolved);
+    Seen { names: opened.names.clone(), resolved, relayed, stamp: opened.stamp, refreshed: Instant::now() }
+}
+
+fn start_relay(settings: TurnSettings) -> Result<Relay, Failure> {
+    Relay::start(settings).map_err(|error| match error {
+        StartError::Bind { address, protocol, source } => listen::bind_failure(address, protocol, &source),
+        StartError::Other(_) => Failure::new(Exit::Resource, error.to_string()),
+    })
+}
+
+/// A name that the whole internet knows, with a certificate that it believes: only then may a browser be told to refuse plain http for good.
+fn is_public(config: &Config) -> bool {
+    let private = [".local", ".internal", ".lan", ".home.arpa", ".test", ".localhost"];
+    match (&config.cert.authority, &config.site.address) {
+        (Authority::Files { .. }, Address::Host(HostName::Dns(name))) => name.contains('.') && !private.iter().any(|end| name.ends_with(end)),
+        _ => false,
+    }
+}
+
+struct Sockets {
+    https: Vec<TcpListener>,
+    http: Vec<TcpListener>,
+    metrics: Option<TcpListener>,
+}
+
+impl Sockets {
+    fn listed(&self, relay: &Relay, admin: &std::path::Path, since: u64) -> Vec<ListenerStatus> {
+        let entry = |address: String, protocol: &str, serves: &str| ListenerStatus {
+            address,
+            protocol: protocol.to_owned(),
+            serves: serves.to_owned(),
+            pid: std::process::id(),
+            since,
+        };
+        let tcp = |sockets: &[TcpListener], serves: &str| -> Vec<ListenerStatus> {
+            let addresses = sockets.iter().filter_map(|socket| socket.local_addr().ok());
+            addresses.map(|address| entry(address.to_string(), "tcp", serves)).collect()
+        };
+        let mut all = tcp(&self.https, "page, rooms, turn/tls");
+        all.extend(tcp(&self.http, "redirect, /ca"));
+        all.extend(relay.listeners().into_iter().map(|listener| entry(listener.address.to_string(), listener.protocol, "turn")));
+        all.extend(tcp(self.metrics.as_slice(), "metrics"));
+        all.push(entry(admin.display().to_string(), "unix", "admin"));
+        all
+    }
+}
+
+fn tokio_listeners(sockets: impl IntoIterator<Item = TcpListener>) -> Result<Vec<tokio::net::TcpListener>, Failure> {
+    let adopt =
+        |socket| tokio::net::TcpListener::from_std(socket).map_err(|error| Failure::new(Exit::Resource, format!("watch a listener: {error}")));
+    sockets.into_iter().map(adopt).collect()
+}
+
+/// `GET /metrics`, nothing else.
+async fn serve_metrics(listener: tokio::net::TcpListener, book: Arc<Book>, tasks: TaskTracker, stop: CancellationToken) {
+    let (seats, traffic) = (Seats::new(SCRAPERS, SCRAPERS), Traffic::default());
+    accept::run(listener, &traffic, &stop, |tcp, client: SocketAddr| {
+        let Some(seat) = seats.take(IpAddr::from(client.ip())) else { return };
+        let (book, tracker, stop) = (Arc::clone(&book), tasks.clone(), stop.clone());
+        tasks.spawn(async move {
+            let answer = move |request: http::Request<hyper::body::Incoming>| {
+                let answer = match (request.method(), request.uri().path()) {
+                    (&http::Method::GET, "/metrics") => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], book.metrics()).into_response(),
+                    (_, "/metrics") => StatusCode::METHOD_NOT_ALLOWED.into_response(),
+                    _ => StatusCode::NOT_FOUND.into_response(),
+                };
+                std::future::ready(answer)
+            };
+            conn::serve(Held { io: tcp, _seat: seat }, Version::Http1, &tracker, &stop, answer).await;
+        });
+    })
+    .await;
+}
+
+/// Says that we live for as long as the relay does; systemd restarts a daemon that has stopped saying so.
+async fn watchdog(every: Duration, book: Arc<Book>, stop: CancellationToken) {
+    loop {
+        if book.relay.is_well() {
+            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(every) => {}
+        }
+    }
+}
