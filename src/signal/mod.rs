@@ -2,6 +2,12 @@
 //!
 //! Not for: pages (`web`), TLS and routing of everything else (`serve`), relaying media (`turn`).
 
+mod lobby;
+#[cfg(test)]
+mod lobby_model;
+pub mod names;
+mod queue;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
