@@ -135,15 +135,15 @@ impl Site {
 #[derive(Clone)]
 struct Secure(Origin);
 
-async fn landing(State(view): State<Arc<View>>, Extension(seen): Extension<Origin>) -> Response {
-    page(web::call_page(&view.title, None), &seen)
+async fn landing(State(view): State<Arc<View>>) -> Response {
+    page(web::call_page(&view.title, None))
 }
 
-async fn room(State(view): State<Arc<View>>, Extension(seen): Extension<Origin>, Path(room): Path<String>) -> Response {
+async fn room(State(view): State<Arc<View>>, Path(room): Path<String>) -> Response {
     if !is_room_name(&room) {
         return StatusCode::NOT_FOUND.into_response();
     }
-    page(web::call_page(&view.title, Some(&room)), &seen)
+    page(web::call_page(&view.title, Some(&room)))
 }
 
 fn is_room_name(name: &str) -> bool {
@@ -151,32 +151,21 @@ fn is_room_name(name: &str) -> bool {
 }
 
 /// A page of ours: nothing from elsewhere may run in it, be framed around it or be told about it.
-fn page(html: String, connect: &Origin) -> Response {
-    let scheme = if connect.secure { "s" } else { "" };
-    let policy = format!(
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; manifest-src 'self'; \
-         connect-src 'self' http{scheme}://{0} ws{scheme}://{0}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        connect.authority
-    );
+fn page(html: String) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CACHE_CONTROL, "no-cache"),
+        (header::CONTENT_SECURITY_POLICY, web::CSP),
         (HeaderName::from_static("permissions-policy"), "camera=(self), microphone=(self), geolocation=()"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     ];
-    let mut response = (headers, html).into_response();
-    let policy = HeaderValue::try_from(policy).expect("a host name or address is a header value");
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
-    response
+    (headers, html).into_response()
 }
 
-async fn asset(Path(path): Path<String>, uri: Uri, headers: HeaderMap) -> Response {
+/// Their URLs carry no version, so browsers ask each time and are told "not modified" in one short answer.
+async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
     let Some(asset) = web::asset(&path) else { return StatusCode::NOT_FOUND.into_response() };
-    let bare = asset.etag.trim_matches('"');
-    // A URL that names this very content may be kept for good; every other one asks again and is told "not modified".
-    let named = uri.query().and_then(|query| query.strip_prefix("v=")).is_some_and(|version| version.len() >= 8 && bare.starts_with(version));
-    let caching = if named { "public, max-age=31536000, immutable" } else { "no-cache" };
-    let dress = [(header::CACHE_CONTROL, caching.to_owned()), (header::ETAG, asset.etag.clone())];
+    let dress = [(header::CACHE_CONTROL, "no-cache".to_owned()), (header::ETAG, asset.etag.clone())];
     if matches_etag(&headers, &asset.etag) {
         return (StatusCode::NOT_MODIFIED, dress).into_response();
     }
@@ -197,7 +186,7 @@ async fn ca_page(State(view): State<Arc<View>>, Extension(Secure(secure)): Exten
     let Some(files) = view.ca.load_full() else { return StatusCode::NOT_FOUND.into_response() };
     let sha256 = files.ca.sha256.iter().map(|byte| format!("{byte:02X}")).collect();
     let shown = web::CaView { title: view.title.clone(), sha256, secure_origin: origin::url(&secure) };
-    page(web::ca_page(&shown), &secure)
+    page(web::ca_page(&shown))
 }
 
 async fn ca_pem(State(view): State<Arc<View>>) -> Response {
@@ -263,9 +252,8 @@ fn collapse_slashes<B>(request: &mut Request<B>) {
 
 /// `/{room}/{client}` exists for POST and DELETE only; to somebody who opens it, it is a page that is not there.
 fn is_unknown_page(method: &Method, path: &str) -> bool {
-    let known = ["r", "join", "leave", "message", "params", "v1alpha", "ws", "status", "ca", "healthz", "assets"];
     let mut segments = path.trim_start_matches('/').split('/');
-    let free = segments.next().is_some_and(|first| !known.contains(&first));
+    let free = segments.next().is_some_and(|first| !matches!(first, "join" | "leave"));
     matches!(*method, Method::GET | Method::HEAD) && free && segments.count() == 1
 }
 
@@ -282,4 +270,199 @@ fn not_found() -> Response {
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
     ];
     (StatusCode::NOT_FOUND, headers, html).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use axum::routing::{delete, post};
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+    use crate::config::HostName;
+
+    #[tokio::test]
+    async fn each_address_answers_what_it_is_for() {
+        let site = site(true);
+        for (method, path, status, mime) in [
+            ("GET", "/", 200, "text/html; charset=utf-8"),
+            ("HEAD", "/", 200, "text/html; charset=utf-8"),
+            ("GET", "/r/my-room", 200, "text/html; charset=utf-8"),
+            ("GET", "//r//my-room", 200, "text/html; charset=utf-8"),
+            ("GET", "/r/my%20room", 404, ""),
+            ("GET", "/r/%3Cb%3E", 404, ""),
+            ("GET", "/assets/style.css", 200, "text/css"),
+            ("GET", "/assets/main.js", 200, "text/javascript"),
+            ("GET", "/assets/../Cargo.toml", 404, ""),
+            ("GET", "/assets/nothing.js", 404, ""),
+            ("GET", "/ca", 200, "text/html; charset=utf-8"),
+            ("GET", "/ca/ca.pem", 200, "application/x-pem-file"),
+            ("GET", "/ca/ca.crt", 200, "application/x-x509-ca-cert"),
+            ("GET", "/ca/rtcctl.mobileconfig", 200, "application/x-apple-aspen-config"),
+            ("GET", "/healthz", 200, "application/json"),
+            ("POST", "/", 405, ""),
+            ("POST", "/healthz", 405, ""),
+            ("POST", "/some/where", 200, ""),
+            ("DELETE", "/some/where", 200, ""),
+            ("PUT", "/some/where", 405, ""),
+            ("GET", "/some/where", 404, ""),
+            ("GET", "/join/room", 405, ""),
+            ("GET", "/nowhere", 404, ""),
+            ("GET", "/a/b/c", 404, ""),
+        ] {
+            let response = ask(&site, Entrance::Https, method, path, &[]).await;
+            assert_eq!(response.status(), status, "{method} {path}");
+            let found = response.headers().get(header::CONTENT_TYPE).map_or("", |value| value.to_str().unwrap());
+            assert!(if mime.is_empty() { found.is_empty() } else { found.starts_with(mime) }, "{method} {path}: {found}");
+            assert_eq!(response.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{method} {path}");
+            assert_eq!(response.headers()[header::REFERRER_POLICY], "no-referrer", "{method} {path}");
+            assert!(!response.headers().contains_key(header::STRICT_TRANSPORT_SECURITY), "a local CA and HSTS lock people out");
+            if found.starts_with("text/html") {
+                assert!(response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().starts_with("default-src 'none'"), "{path}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wrong_method_names_the_right_ones() {
+        let response = ask(&site(true), Entrance::Https, "POST", "/healthz", &[]).await;
+        assert_eq!(response.headers()[header::ALLOW], "GET,HEAD");
+    }
+
+    #[tokio::test]
+    async fn a_person_who_is_lost_sees_a_page() {
+        for path in ["/nowhere", "/some/where", "/r/my%20room"] {
+            let response = ask(&site(true), Entrance::Https, "GET", path, &[("accept", "text/html,*/*")]).await;
+            assert_eq!(response.status(), 404);
+            assert!(text(response).await.contains("<a href=\"/\">Start a call</a>"), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_the_browser_has_is_not_sent_again() {
+        let site = site(true);
+        let first = ask(&site, Entrance::Https, "GET", "/assets/style.css", &[]).await;
+        let etag = first.headers()[header::ETAG].to_str().unwrap().to_owned();
+        assert!(!text(first).await.is_empty());
+        for sent in [etag.clone(), format!("W/{etag}"), format!("\"other\", {etag}"), "*".to_owned()] {
+            let again = ask(&site, Entrance::Https, "GET", "/assets/style.css", &[("if-none-match", &sent)]).await;
+            assert_eq!((again.status(), again.headers()[header::ETAG].to_str().unwrap()), (StatusCode::NOT_MODIFIED, &*etag), "{sent}");
+            assert!(text(again).await.is_empty());
+        }
+        let other = ask(&site, Entrance::Https, "GET", "/assets/style.css", &[("if-none-match", "\"other\"")]).await;
+        assert_eq!(other.status(), 200);
+    }
+
+    #[tokio::test]
+    async fn plain_http_hands_out_the_ca_and_leads_everything_else_to_https() {
+        let site = site(true);
+        for path in ["/ca", "/ca/ca.pem", "/ca/ca.crt", "/ca/rtcctl.mobileconfig", "/assets/style.css"] {
+            assert_eq!(ask(&site, Entrance::Http, "GET", path, &[]).await.status(), 200, "{path}");
+        }
+        for (method, host, path, location) in [
+            ("GET", "call.test", "/", "https://call.test:8443/"),
+            ("GET", "call.test:8080", "/r/x?hd=true&a=%2F", "https://call.test:8443/r/x?hd=true&a=%2F"),
+            ("POST", "192.0.2.7", "/join/x", "https://192.0.2.7:8443/join/x"),
+            ("GET", "evil.test", "/healthz", "https://192.0.2.7:8443/healthz"),
+            ("GET", "call.test", "//evil.test/", "https://call.test:8443/evil.test/"),
+        ] {
+            let response = ask(&site, Entrance::Http, method, path, &[("host", host)]).await;
+            assert_eq!((response.status().as_u16(), response.headers()[header::LOCATION].to_str().unwrap()), (308, location));
+        }
+        let page = text(ask(&site, Entrance::Http, "GET", "/ca", &[("host", "call.test:8080")]).await).await;
+        assert!(page.contains("https://call.test:8443"), "the button tests the secure origin of the same host");
+    }
+
+    #[tokio::test]
+    async fn without_a_local_ca_there_is_none_to_hand_out() {
+        for path in ["/ca", "/ca/ca.pem", "/ca/ca.crt", "/ca/rtcctl.mobileconfig"] {
+            assert_eq!(ask(&site(false), Entrance::Https, "GET", path, &[]).await.status(), 404, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn health_is_ill_when_one_role_is_down() {
+        let site = site(true);
+        let well = ask(&site, Entrance::Https, "GET", "/healthz", &[]).await;
+        assert_eq!(well.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+        site.view.roles.turn.store(false, Ordering::Relaxed);
+        let ill = ask(&site, Entrance::Https, "GET", "/healthz", &[]).await;
+        assert_eq!(ill.status(), 503);
+        let body: serde_json::Value = serde_json::from_str(&text(ill).await).unwrap();
+        assert_eq!(body, serde_json::json!({ "ok": false, "roles": { "page": "up", "signal": "up", "turn": "down" } }));
+    }
+
+    #[tokio::test]
+    async fn rooms_are_told_the_origin_and_the_client_and_never_a_foreign_host() {
+        let site = site(true);
+        for (host, expected) in
+            [("call.test:8443", "true call.test call.test:8443 198.51.100.9"), ("evil.test", "true 192.0.2.7 192.0.2.7:8443 198.51.100.9")]
+        {
+            let response = ask(&site, Entrance::Https, "POST", "/some/where", &[("host", host)]).await;
+            assert_eq!(text(response).await, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_large_is_refused() {
+        let site = site(true);
+        let request = |size: usize| Request::post("/join/room").body(Body::from(vec![b'x'; size])).unwrap();
+        let fits = site.answer(Entrance::Https, client(), request(2 * 1024)).await;
+        assert_eq!(fits.status(), 200);
+        let large = site.answer(Entrance::Https, client(), request(BODY_OVERHEAD + 3 * 1024)).await;
+        assert_eq!(large.status(), 413);
+    }
+
+    #[tokio::test]
+    async fn only_a_public_site_is_https_for_good_and_says_so_on_https() {
+        let public = site_of(View { hsts: true, ..view(false) });
+        assert!(ask(&public, Entrance::Https, "GET", "/", &[]).await.headers().contains_key(header::STRICT_TRANSPORT_SECURITY));
+        assert!(!ask(&public, Entrance::Http, "GET", "/", &[]).await.headers().contains_key(header::STRICT_TRANSPORT_SECURITY));
+    }
+
+    fn client() -> SocketAddr {
+        "198.51.100.9:50000".parse().unwrap()
+    }
+
+    async fn ask(site: &Site, entrance: Entrance, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        site.answer(entrance, client(), request.body(Body::empty()).unwrap()).await
+    }
+
+    async fn text(response: Response) -> String {
+        String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    }
+
+    fn site(with_ca: bool) -> Site {
+        site_of(view(with_ca))
+    }
+
+    fn view(with_ca: bool) -> View {
+        let all: Vec<HostName> = ["192.0.2.7", "call.test"].map(|name| name.parse().unwrap()).into();
+        let ca = LocalCa { pem: "pem".into(), der: vec![1], sha256: [0xab; 32], not_after: SystemTime::now() };
+        View {
+            title: "test".into(),
+            https_port: 8443,
+            hsts: false,
+            names: ArcSwap::from_pointee(SiteNames { primary: all[0].clone(), all }),
+            ca: ArcSwapOption::from(with_ca.then(|| Arc::new(CaFiles { mobileconfig: "<plist/>".into(), ca }))),
+            roles: Roles { signal: AtomicBool::new(true), turn: AtomicBool::new(true) },
+        }
+    }
+
+    /// With rooms that tell what they were told.
+    fn site_of(view: View) -> Site {
+        let told = |Extension(origin): Extension<Origin>, Extension(ClientIp(ip)): Extension<ClientIp>| async move {
+            let body = format!("{} {} {} {ip}", origin.secure, origin.host, origin.authority);
+            Response::new(Body::from(body))
+        };
+        let rooms = Router::new()
+            .route("/{room}/{client}", post(told).merge(delete(|| async {})))
+            .route("/join/{room}", post(|body: Bytes| async move { body.len().to_string() }));
+        Site::new(Arc::new(view), rooms, 1024)
+    }
 }
