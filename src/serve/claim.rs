@@ -99,7 +99,7 @@ mod tests {
     fn what_a_dead_daemon_left_is_replaced() {
         let (_folder, paths) = paths();
         fs::create_dir_all(&paths.run).unwrap();
-        drop(std::os::unix::net::UnixListener::bind(paths.admin_socket()).unwrap());
+        drop(UnixListener::bind(paths.admin_socket()).unwrap());
         fs::write(paths.run.join("serve.lock"), "4711").unwrap();
         let (claimed, _listener) = claim(&paths).expect("nobody holds the lock");
         UnixStream::connect(&claimed.socket).expect("a fresh socket");

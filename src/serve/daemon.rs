@@ -1,6 +1,6 @@
 //! From nothing to ready, and from ready to nothing, in order. Whatever runs has an owner here.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ use super::claim::{self, Claim};
 use super::conn::{self, Held, Version};
 use super::front::Front;
 use super::http::{Roles, Site, View};
-use super::keeper::{self, Keeper, Seen};
+use super::keeper::{self, Keeper, Reload, Seen};
 use super::listen::{self, Listeners};
 use super::seats::Seats;
 use super::traffic::Traffic;
@@ -35,7 +35,7 @@ use crate::net::tls::{self, Swap};
 use crate::signal::{IceSettings, Settings as SignalSettings, Signal};
 use crate::telemetry::metrics;
 use crate::telemetry::status::ListenerStatus;
-use crate::turn::{Relay, Settings as TurnSettings, StartError};
+use crate::turn::{Intake, Relay, Settings as TurnSettings, StartError};
 use crate::ui::{Exit, Failure};
 
 /// From the signal to the end, everything together; systemd and the supervisor wait a little longer before they kill.
@@ -150,96 +150,98 @@ struct Daemon {
 
 impl Daemon {
     async fn start(config: Arc<Config>, paths: Paths, opened: Opened) -> Result<Self, Failure> {
-        let (stop, tasks, wanted_down) = (CancellationToken::new(), TaskTracker::new(), CancellationToken::new());
         let seen = look_around(&config, &opened).await;
-        let secrets = Arc::new(ArcSwap::from_pointee(vec![opened.turn_secret]));
-        let https_port = opened.https.port;
-        let own_ports = [Some(https_port), opened.http.as_ref().map(|http| http.port), config.metrics.listen.map(|metrics| metrics.port())];
-        let relay = start_relay(TurnSettings {
-            config: config.turn.clone(),
-            listen: config.site.listen.clone(),
-            relayed: seen.relayed.clone(),
-            secrets: Arc::clone(&secrets),
-            own_ports: own_ports.into_iter().flatten().collect(),
-        })?;
-        let signal = Signal::new(SignalSettings {
-            config: config.signal.clone(),
-            ice: IceSettings {
-                ports: config.turn.ports.clone(),
-                tls_ports: std::iter::once(https_port).chain(config.turn.tls_ports.iter().copied()).collect(),
-                secrets,
-                ttl: config.turn.credential_ttl,
-            },
-            key: opened.signal_key,
-        });
+        let (relay, signal) = start_engines(&config, &opened, &seen)?;
         let view = Arc::new(View {
             title: config.site.title.clone(),
-            https_port,
+            https_port: opened.https.port,
             hsts: is_public(&config),
             names: ArcSwap::from_pointee(opened.live.names.clone()),
             ca: ArcSwapOption::from_pointee(opened.live.ca),
             roles: Roles::default(),
         });
+        let link = keeper::link(&opened.live.names, opened.https.port);
         let sockets =
             Sockets { https: opened.https.sockets, http: opened.http.map(|http| http.sockets).unwrap_or_default(), metrics: opened.metrics };
-        let started = SystemTime::now();
-        let notes = Notes::default();
+        let (started, notes, intake) = (SystemTime::now(), Notes::default(), relay.intake());
         notes.set("start", opened.notes);
         notes.set("certificate", opened.live.notes);
-        let (seats, traffic, intake) = (Seats::default(), Arc::new(Traffic::default()), relay.intake());
         let book = Arc::new(Book {
             started,
             ready: AtomicBool::new(false),
-            link: ArcSwap::from_pointee(keeper::link(&opened.live.names, https_port)),
+            link: ArcSwap::from_pointee(link),
             listeners: sockets.listed(&relay, &opened.claim.socket, seconds(started)),
             certificate: ArcSwap::from_pointee(opened.live.facts),
             signal: signal.clone(),
             relay: RelaySlot::new(relay),
-            traffic: Arc::clone(&traffic),
-            seats: seats.clone(),
+            traffic: Arc::default(),
+            seats: Seats::default(),
             notes,
         });
-        let site = Site::new(Arc::clone(&view), signal.routes(), config.signal.max_message);
+        let mut daemon = Self {
+            _claim: opened.claim,
+            book: Arc::clone(&book),
+            view: Arc::clone(&view),
+            services: JoinSet::new(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            wanted_down: CancellationToken::new(),
+        };
+        daemon.open_ports(sockets, &opened.swap, Site::new(Arc::clone(&view), signal.routes(), config.signal.max_message), intake)?;
+        let stop = daemon.stop.clone();
+        daemon.run_service("signaling", async move { signal.run(stop).await });
+        let (reloads, asked) = mpsc::channel(1);
+        daemon.open_admin(opened.admin, reloads)?;
+        let keeper = Keeper { config, paths, swap: opened.swap, view, book, seen };
+        let stop = daemon.stop.clone();
+        daemon.services.spawn(async move { ("the keeper", keeper.run(asked, stop).await) });
+        if let Some(interval) = sd_notify::watchdog_enabled() {
+            let watchdog = watchdog(interval / 2, Arc::clone(&daemon.book), daemon.stop.clone());
+            daemon.run_service("the watchdog", watchdog);
+        }
+        Ok(daemon)
+    }
+
+    fn run_service(&mut self, name: &'static str, service: impl Future<Output = ()> + Send + 'static) {
+        self.services.spawn(async move {
+            service.await;
+            (name, Ok(()))
+        });
+    }
+
+    fn open_ports(&mut self, sockets: Sockets, swap: &Arc<Swap>, site: Site, intake: Intake) -> Result<(), Failure> {
         let front = Arc::new(Front {
-            tls: tls::server_config(Arc::clone(&opened.swap)).map_err(|error| Failure::new(Exit::Resource, format!("set up TLS: {error}")))?,
+            tls: tls::server_config(Arc::clone(swap)).map_err(|error| Failure::new(Exit::Resource, format!("set up TLS: {error}")))?,
             answer: move |entrance, client, request| {
                 let site = site.clone();
                 async move { site.answer(entrance, client, request).await }
             },
             turn: Arc::new(move |client| intake.accept(client)),
-            traffic,
-            seats,
-            tasks: tasks.clone(),
-            stop: stop.clone(),
+            traffic: Arc::clone(&self.book.traffic),
+            seats: self.book.seats.clone(),
+            tasks: self.tasks.clone(),
+            stop: self.stop.clone(),
         });
-        let mut services = JoinSet::new();
         for listener in tokio_listeners(sockets.https)? {
-            let front = Arc::clone(&front);
-            services.spawn(async move { ("the https port", Ok(front.run_tls(listener).await)) });
+            self.run_service("the https port", Arc::clone(&front).run_tls(listener));
         }
         for listener in tokio_listeners(sockets.http)? {
-            let front = Arc::clone(&front);
-            services.spawn(async move { ("the http port", Ok(front.run_plain(listener).await)) });
+            self.run_service("the http port", Arc::clone(&front).run_plain(listener));
         }
         for listener in tokio_listeners(sockets.metrics)? {
-            let (book, tasks, stop) = (Arc::clone(&book), tasks.clone(), stop.clone());
-            services.spawn(async move { ("metrics", Ok(serve_metrics(listener, book, tasks, stop).await)) });
+            let metrics = serve_metrics(listener, Arc::clone(&self.book), self.tasks.clone(), self.stop.clone());
+            self.run_service("metrics", metrics);
         }
-        let rooms = (signal, stop.clone());
-        services.spawn(async move { ("signaling", Ok(rooms.0.run(rooms.1).await)) });
-        let (reloads, asked) = mpsc::channel(1);
-        let admin = Admin { book: Arc::clone(&book), reloads, wanted_down: wanted_down.clone() };
-        let socket = tokio::net::UnixListener::from_std(opened.admin).map_err(|e| Failure::new(Exit::Resource, format!("admin socket: {e}")))?;
-        let (admin_tasks, admin_stop) = (tasks.clone(), stop.clone());
-        services.spawn(async move { ("the admin socket", Ok(admin.run(socket, admin_tasks, admin_stop).await)) });
-        let keeper = Keeper { config, paths, swap: opened.swap, view: Arc::clone(&view), book: Arc::clone(&book), seen };
-        let keeper_stop = stop.clone();
-        services.spawn(async move { ("the keeper", keeper.run(asked, keeper_stop).await) });
-        if let Some(interval) = sd_notify::watchdog_enabled() {
-            let watchdog = watchdog(interval / 2, Arc::clone(&book), stop.clone());
-            services.spawn(async move { ("the watchdog", Ok(watchdog.await)) });
-        }
-        Ok(Self { _claim: opened.claim, book, view, services, tasks, stop, wanted_down })
+        Ok(())
+    }
+
+    fn open_admin(&mut self, listener: UnixListener, reloads: mpsc::Sender<Reload>) -> Result<(), Failure> {
+        let admin = Admin { book: Arc::clone(&self.book), reloads, wanted_down: self.wanted_down.clone() };
+        let listener = tokio::net::UnixListener::from_std(listener);
+        let listener = listener.map_err(|error| Failure::new(Exit::Resource, format!("watch the admin socket: {error}")))?;
+        let (tasks, stop) = (self.tasks.clone(), self.stop.clone());
+        self.run_service("the admin socket", admin.run(listener, tasks, stop));
+        Ok(())
     }
 
     fn say_ready(&self) {
@@ -303,11 +305,33 @@ async fn look_around(config: &Config, opened: &Opened) -> Seen {
     Seen { names: opened.names.clone(), resolved, relayed, stamp: opened.stamp, refreshed: Instant::now() }
 }
 
-fn start_relay(settings: TurnSettings) -> Result<Relay, Failure> {
-    Relay::start(settings).map_err(|error| match error {
+/// Relay and rooms share the secret that credentials are made with.
+fn start_engines(config: &Config, opened: &Opened, seen: &Seen) -> Result<(Relay, Signal), Failure> {
+    let secrets = Arc::new(ArcSwap::from_pointee(vec![opened.turn_secret.clone()]));
+    let https_port = opened.https.port;
+    let others = [opened.http.as_ref().map(|http| http.port), config.metrics.listen.map(|metrics| metrics.port())];
+    let relay = Relay::start(TurnSettings {
+        config: config.turn.clone(),
+        listen: config.site.listen.clone(),
+        relayed: seen.relayed.clone(),
+        secrets: Arc::clone(&secrets),
+        own_ports: std::iter::once(https_port).chain(others.into_iter().flatten()).collect(),
+    })
+    .map_err(|error| match error {
         StartError::Bind { address, protocol, source } => listen::bind_failure(address, protocol, &source),
         StartError::Other(_) => Failure::new(Exit::Resource, error.to_string()),
-    })
+    })?;
+    let signal = Signal::new(SignalSettings {
+        config: config.signal.clone(),
+        ice: IceSettings {
+            ports: config.turn.ports.clone(),
+            tls_ports: std::iter::once(https_port).chain(config.turn.tls_ports.iter().copied()).collect(),
+            secrets,
+            ttl: config.turn.credential_ttl,
+        },
+        key: opened.signal_key.clone(),
+    });
+    Ok((relay, signal))
 }
 
 /// A name that the whole internet knows, with a certificate that it believes: only then may a browser be told to refuse plain http for good.
@@ -357,7 +381,7 @@ fn tokio_listeners(sockets: impl IntoIterator<Item = TcpListener>) -> Result<Vec
 async fn serve_metrics(listener: tokio::net::TcpListener, book: Arc<Book>, tasks: TaskTracker, stop: CancellationToken) {
     let (seats, traffic) = (Seats::new(SCRAPERS, SCRAPERS), Traffic::default());
     accept::run(listener, &traffic, &stop, |tcp, client: SocketAddr| {
-        let Some(seat) = seats.take(IpAddr::from(client.ip())) else { return };
+        let Some(seat) = seats.take(client.ip()) else { return };
         let (book, tracker, stop) = (Arc::clone(&book), tasks.clone(), stop.clone());
         tasks.spawn(async move {
             let answer = move |request: http::Request<hyper::body::Incoming>| {

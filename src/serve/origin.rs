@@ -30,7 +30,10 @@ pub(super) fn of_request<B>(request: &http::Request<B>, entrance: Entrance, name
         host.parse::<Authority>().ok()
     });
     match authority.and_then(|authority| own_host(&authority, names)) {
-        Some((host, port)) => origin(entrance == Entrance::Https, &host, port.unwrap_or(entrance.default_port()), entrance.default_port()),
+        Some((host, port)) => {
+            let default_port = entrance.default_port();
+            origin(entrance == Entrance::Https, &host, port.unwrap_or(default_port), default_port)
+        }
         None => secure(&names.primary, https_port),
     }
 }

@@ -41,6 +41,7 @@ impl Traffic {
         self.fates[fate as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    #[cfg(test)]
     pub(super) fn of(&self, fate: Fate) -> u64 {
         self.fates[fate as usize].load(Ordering::Relaxed)
     }
