@@ -14,7 +14,7 @@ use super::RelayedAddress;
 use super::allocation::{Allocation, BindError, MAX_PERMISSIONS, Relay};
 use super::auth::{Auth, Refusal, Signer, User};
 use super::policy::{Full, OwnAddresses, Policy, Quotas, Share};
-use super::ports::Ports;
+use super::ports::{Ports, Reservations, Taken, Token, Wish};
 use super::reject::{
     ALLOCATION_MISMATCH, BAD_REQUEST, FAMILY_MISMATCH, FAMILY_NOT_SUPPORTED, FORBIDDEN, NO_CAPACITY, QUOTA_REACHED, Reject, TRANSPORT_NOT_SUPPORTED,
     UNKNOWN_ATTRIBUTE, WRONG_CREDENTIALS,
@@ -35,9 +35,9 @@ const MAX_TRIES: usize = 8;
 const SOFTWARE_NAME: &[u8] = b"rtcctl";
 
 /// Attributes a request may carry, whether its method uses them or not (RFC 8489 §6.3: known but unexpected ones are ignored). What is missing here
-/// is refused with 420: EVEN-PORT and RESERVATION-TOKEN (pairs of ports cannot be promised over shards), DONT-FRAGMENT, and what RFC 5780, 6062, 8016
+/// is refused with 420: DONT-FRAGMENT, and what RFC 5780, 6062, 8016
 /// add.
-const KNOWN: [u16; 18] = [
+const KNOWN: [u16; 20] = [
     attr::MAPPED_ADDRESS,
     attr::USERNAME,
     attr::MESSAGE_INTEGRITY,
@@ -51,6 +51,8 @@ const KNOWN: [u16; 18] = [
     attr::NONCE,
     attr::XOR_RELAYED_ADDRESS,
     attr::REQUESTED_ADDRESS_FAMILY,
+    attr::EVEN_PORT,
+    attr::RESERVATION_TOKEN,
     attr::REQUESTED_TRANSPORT,
     attr::MESSAGE_INTEGRITY_SHA256,
     attr::PASSWORD_ALGORITHM,
@@ -85,6 +87,8 @@ pub struct ServerSettings {
     pub nonce_key: [u8; 32],
     /// The same for all shards.
     pub quotas: Arc<Quotas>,
+    /// The same for all shards.
+    pub reservations: Arc<Reservations>,
     /// Random, different for each shard: relay ports are drawn from it.
     pub seed: u64,
 }
@@ -125,6 +129,7 @@ pub struct Server {
     auth: Auth,
     policy: Policy,
     quotas: Arc<Quotas>,
+    reservations: Arc<Reservations>,
     ports: Ports,
     /// What new allocations get.
     relayed: Vec<RelayedAddress>,
@@ -169,6 +174,10 @@ struct Pending {
 /// One family of an allocation in the making.
 struct Half {
     family: Family,
+    /// `None`: this port and no other, because a token stands for it.
+    wish: Option<Wish>,
+    /// For the port above the one that is being opened.
+    token: Option<Token>,
     tries: usize,
     state: HalfState,
 }
@@ -188,13 +197,14 @@ struct Request<'a> {
 
 impl Server {
     pub fn new(settings: ServerSettings) -> Self {
-        let ServerSettings { shard, shards, config, relayed, own_ips, own_ports, secrets, nonce_key, quotas, seed } = settings;
-        let ports = Ports::new(config.relay_ports, shard, shards, &own_ports, seed);
+        let ServerSettings { shard, shards, config, relayed, own_ips, own_ports, secrets, nonce_key, quotas, reservations, seed } = settings;
+        let ports = Ports::new(config.relay_ports, shard, shards, &own_ports, Arc::clone(&reservations), seed);
         let own = OwnAddresses { relayed: relayed.clone(), others: own_ips, relay_ports: config.relay_ports, own_ports };
         Self {
             auth: Auth::new(config.realm, &nonce_key, config.nonce_lifetime, secrets, config.credential_max),
             policy: Policy { own, allow: config.allow_peers, deny: config.deny_peers },
             quotas,
+            reservations,
             ports,
             relayed,
             lifetimes: Lifetimes { allocation: config.allocation_lifetime, permission: config.permission_lifetime, channel: config.channel_lifetime },
@@ -240,11 +250,18 @@ impl Server {
             return self.abandon(relay, local, result);
         };
         half.tries += 1;
-        half.state = match result {
-            Ok(()) => HalfState::Open(relay, local),
-            Err(OpenError::InUse) if half.tries < MAX_TRIES => self.open(now.mono, client, local.ip()),
-            Err(_) => HalfState::Failed(NO_CAPACITY),
-        };
+        if result.is_ok() {
+            half.state = HalfState::Open(relay, local);
+        } else {
+            if let Some(token) = half.token.take() {
+                self.reservations.cancel(&token);
+            }
+            let retry = half.wish.filter(|_| result == Err(OpenError::InUse) && half.tries < MAX_TRIES);
+            (half.state, half.token) = match retry {
+                Some(wish) => self.draw(now.mono, client, local.ip(), wish),
+                None => (HalfState::Failed(NO_CAPACITY), None),
+            };
+        }
         self.settle(now.mono, client, pending, routes);
     }
 
@@ -371,9 +388,13 @@ impl Server {
             Some([_, _, _, _]) => return Err(TRANSPORT_NOT_SUPPORTED),
             _ => return Err(BAD_REQUEST),
         }
-        // 4., 5., 8.: DONT-FRAGMENT, RESERVATION-TOKEN and EVEN-PORT were refused as unknown.
+        // 4. DONT-FRAGMENT was refused as unknown.
+        // 5. RESERVATION-TOKEN stands alone: the port it means has its family and needs no other.
+        let token = reservation(message)?;
         // 6., 7., 9. Families.
-        let families = self.families(message)?;
+        let families = if token.is_some() { &[] } else { self.families(message)? };
+        // 8. EVEN-PORT.
+        let wish = even_port(message)?;
         let lifetime = self.lifetime(message)?;
         // 10. Quotas, and 11. draining.
         if self.draining {
@@ -383,7 +404,10 @@ impl Server {
             Full::Total => NO_CAPACITY,
             Full::User | Full::Address => QUOTA_REACHED,
         })?;
-        let halves = families.iter().map(|family| self.begin(request, *family)).collect();
+        let halves = match token {
+            Some(token) => vec![self.begin_reserved(request, &token)?],
+            None => families.iter().map(|family| self.begin(request, *family, wish)).collect(),
+        };
         let (transaction, fingerprint) = (message.transaction(), message.has_fingerprint());
         let pending = Pending { user, signer, transaction, fingerprint, lifetime, halves, share };
         self.settle(request.now.mono, request.from, pending, routes);
@@ -424,17 +448,29 @@ impl Server {
         asked.min(MAX_LIFETIME).max(self.lifetimes.allocation)
     }
 
-    fn begin(&mut self, request: &Request<'_>, family: Family) -> Half {
-        let state = match self.relayed_of(family) {
-            None => HalfState::Failed(FAMILY_NOT_SUPPORTED),
-            Some(address) => self.open(request.now.mono, request.from, address.local),
+    fn begin(&mut self, request: &Request<'_>, family: Family, wish: Wish) -> Half {
+        let (state, token) = match self.relayed_of(family) {
+            None => (HalfState::Failed(FAMILY_NOT_SUPPORTED), None),
+            Some(address) => self.draw(request.now.mono, request.from, address.local, wish),
         };
-        Half { family, tries: 0, state }
+        Half { family, wish: Some(wish), token, tries: 0, state }
     }
 
-    /// Asks the driver for a socket on a port drawn by lot.
-    fn open(&mut self, now: Instant, client: ClientAddr, address: IpAddr) -> HalfState {
-        let Some(local) = self.ports.take(now, address) else { return HalfState::Failed(NO_CAPACITY) };
+    fn begin_reserved(&mut self, request: &Request<'_>, token: &Token) -> Result<Half, Reject> {
+        let local = self.reservations.claim(request.now.mono, token).ok_or(NO_CAPACITY)?;
+        let state = self.open(request.from, local);
+        Ok(Half { family: Family::of(local.ip()), wish: None, token: None, tries: 0, state })
+    }
+
+    /// A socket on a port drawn by lot.
+    fn draw(&mut self, now: Instant, client: ClientAddr, address: IpAddr, wish: Wish) -> (HalfState, Option<Token>) {
+        match self.ports.take(now, address, wish) {
+            Some(Taken { address, token }) => (self.open(client, address), token),
+            None => (HalfState::Failed(NO_CAPACITY), None),
+        }
+    }
+
+    fn open(&mut self, client: ClientAddr, local: SocketAddr) -> HalfState {
         let relay = RelayId(self.next_relay);
         self.next_relay += 1;
         self.opening.insert(relay, Opening { client, local });
@@ -475,7 +511,10 @@ impl Server {
         let mut answer = Builder::new(Class::Success, ALLOCATE, pending.transaction);
         for half in &pending.halves {
             answer = match half.state {
-                HalfState::Open(_, local) => answer.address(attr::XOR_RELAYED_ADDRESS, self.policy.own.to_public(local)),
+                HalfState::Open(_, local) => {
+                    let answer = answer.address(attr::XOR_RELAYED_ADDRESS, self.policy.own.to_public(local));
+                    half.token.iter().fold(answer, |answer, token| answer.attr(attr::RESERVATION_TOKEN, token))
+                }
                 HalfState::Failed(reject) => {
                     let mut value = attr::encode_error(reject.code(), half.family.number()).to_vec();
                     value.extend(reject.reason().as_bytes());
@@ -692,6 +731,26 @@ impl Request<'_> {
 
     fn error(&self, reject: Reject) -> Builder {
         Builder::new(Class::Error, self.message.method(), self.message.transaction()).error(reject.code(), reject.reason())
+    }
+}
+
+/// RFC 8656 §7.2, fifth check.
+fn reservation(message: &Message<'_>) -> Result<Option<Token>, Reject> {
+    let Some(token) = message.get(attr::RESERVATION_TOKEN) else { return Ok(None) };
+    let others = [attr::EVEN_PORT, attr::REQUESTED_ADDRESS_FAMILY, attr::ADDITIONAL_ADDRESS_FAMILY];
+    if others.iter().any(|kind| message.get(*kind).is_some()) {
+        return Err(BAD_REQUEST);
+    }
+    Token::try_from(token).map(Some).map_err(|_| BAD_REQUEST)
+}
+
+/// RFC 8656 §7.2, eighth check: one byte, of which only the first bit means something.
+fn even_port(message: &Message<'_>) -> Result<Wish, Reject> {
+    match message.get(attr::EVEN_PORT) {
+        None => Ok(Wish::Any),
+        Some([bits]) if bits & 0x80 == 0 => Ok(Wish::Even),
+        Some([_]) if message.get(attr::ADDITIONAL_ADDRESS_FAMILY).is_none() => Ok(Wish::EvenAndNext),
+        Some(_) => Err(BAD_REQUEST),
     }
 }
 

@@ -64,7 +64,7 @@ fn requested_transport() {
 fn what_is_not_offered_is_unknown() {
     let mut pair = Pair::new();
     let alice = pair.client("alice", 0);
-    for kind in [attr::EVEN_PORT, attr::DONT_FRAGMENT, attr::RESERVATION_TOKEN, 0x002A] {
+    for kind in [attr::DONT_FRAGMENT, 0x002A, 0x8000 - 1] {
         let answer = pair.as_user(&alice, allocate(id(1)).attr(kind, &[0; 8]).attr(0x7001, b"").attr(kind, b""));
         assert_eq!(answer.code(), 420);
         assert_eq!(answer.get(attr::UNKNOWN_ATTRIBUTES), Some(&[kind.to_be_bytes(), 0x7001_u16.to_be_bytes()].concat()[..]));
@@ -93,6 +93,77 @@ fn families() {
         let alice = pair.client("alice", number as u16);
         assert_eq!(pair.as_user(&alice, request).code(), code, "{number}");
     }
+}
+
+#[test]
+fn even_ports() {
+    let mut pair = Pair::with(World { shards: 2, ..World::default() });
+    for port in 0..20 {
+        let alice = pair.client("alice", port);
+        let answer = pair.as_user(&alice, allocate(id(1)).attr(attr::EVEN_PORT, &[0x7F]));
+        let relayed = answer.addresses(attr::XOR_RELAYED_ADDRESS);
+        assert!(relayed[0].port().is_multiple_of(2), "{relayed:?}");
+        assert_eq!(answer.get(attr::RESERVATION_TOKEN), None);
+    }
+    let alice = pair.client("alice", 50);
+    for value in [&[][..], &[0, 0]] {
+        assert_eq!(pair.as_user(&alice, allocate(id(2)).attr(attr::EVEN_PORT, value)).code(), 400);
+    }
+    let both = allocate(id(3)).attr(attr::EVEN_PORT, &[0x80]).attr(attr::ADDITIONAL_ADDRESS_FAMILY, &[2, 0, 0, 0]);
+    assert_eq!(pair.as_user(&alice, both).code(), 400);
+}
+
+#[test]
+fn a_token_stands_for_the_next_port_on_any_shard() {
+    for port in [1, 2] {
+        let mut pair = Pair::with(World { shards: 2, ..World::default() });
+        let (rtp, rtcp) = (pair.client("alice", 0), pair.client("alice", port));
+        let answer = pair.as_user(&rtp, allocate(id(1)).attr(attr::EVEN_PORT, &[0x80]));
+        let even = answer.addresses(attr::XOR_RELAYED_ADDRESS)[0];
+        let token = answer.get(attr::RESERVATION_TOKEN).unwrap().to_vec();
+        assert!(even.port().is_multiple_of(2));
+        pair.pass(seconds(30));
+        let with_token = || allocate(id(2)).attr(attr::RESERVATION_TOKEN, &token);
+        let answer = pair.as_user(&rtcp, with_token());
+        assert_eq!(answer.addresses(attr::XOR_RELAYED_ADDRESS), [SocketAddr::new(even.ip(), even.port() + 1)]);
+        let third = pair.client("alice", 9);
+        assert_eq!(pair.as_user(&third, with_token()).code(), 508, "used");
+        pair.release(&rtp);
+        pair.release(&rtcp);
+        assert!(pair.is_untouched());
+    }
+}
+
+#[test]
+fn tokens_that_stand_for_nothing() {
+    let mut pair = Pair::new();
+    let alice = pair.client("alice", 0);
+    let token = |value: &[u8]| allocate(id(1)).attr(attr::RESERVATION_TOKEN, value);
+    for (request, code) in [
+        (token(&[0; 8]), 508),
+        (token(&[7; 8]), 508),
+        (token(&[0; 7]), 400),
+        (token(&[0; 8]).attr(attr::EVEN_PORT, &[0]), 400),
+        (token(&[0; 8]).attr(attr::REQUESTED_ADDRESS_FAMILY, &[1, 0, 0, 0]), 400),
+        (token(&[0; 8]).attr(attr::ADDITIONAL_ADDRESS_FAMILY, &[2, 0, 0, 0]), 400),
+    ] {
+        assert_eq!(pair.as_user(&alice, request).code(), code);
+    }
+    assert!(pair.is_untouched());
+    assert_eq!(pair.quotas.taken(), 0);
+}
+
+#[test]
+fn a_pair_of_ports_that_cannot_be_had_keeps_nothing() {
+    let ports = PortRange { first: 61000, last: 61003 };
+    let mut pair = Pair::with(World { ports, ..World::default() });
+    pair.shards[0].refuse_opens = Some((2, OpenError::InUse));
+    let alice = pair.client("alice", 0);
+    assert_eq!(pair.as_user(&alice, allocate(id(1)).attr(attr::EVEN_PORT, &[0x80])).code(), 508);
+    assert!(pair.is_untouched());
+    // Both even ports are avoided for a while; the odd ones are free at once.
+    pair.allocated("alice", 1);
+    pair.allocated("alice", 2);
 }
 
 #[test]

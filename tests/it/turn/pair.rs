@@ -16,6 +16,7 @@ use rtcctl::stun::{attr, channel, message};
 use rtcctl::turn::RelayedAddress;
 use rtcctl::turn::client::{Client, Credentials, Event};
 use rtcctl::turn::policy::Quotas;
+use rtcctl::turn::ports::Reservations;
 use rtcctl::turn::routes::{ClientAddr, RelayId, Routes, Transport};
 use rtcctl::turn::server::{Action, Now, OpenError, Server, ServerSettings};
 
@@ -88,6 +89,7 @@ impl Pair {
         let secrets = Arc::new(ArcSwap::from_pointee(vec![Secret::new(SECRET)]));
         let (total, per_user, per_address) = world.quotas;
         let quotas = Arc::new(Quotas::new(total, per_user, per_address));
+        let reservations = Arc::new(Reservations::default());
         let shard = |shard| {
             let settings = ServerSettings {
                 shard,
@@ -99,6 +101,7 @@ impl Pair {
                 secrets: Arc::clone(&secrets),
                 nonce_key: [9; 32],
                 quotas: Arc::clone(&quotas),
+                reservations: Arc::clone(&reservations),
                 seed: shard as u64 + 1,
             };
             Shard {
@@ -194,9 +197,13 @@ impl Pair {
     }
 
     pub(super) fn handle(&mut self, from: ClientAddr, bytes: &[u8]) -> Vec<Answer> {
-        self.shards[0].handle(self.now, from, bytes);
-        self.perform(0);
-        self.taken()
+        self.handle_on(0, from, bytes)
+    }
+
+    pub(super) fn handle_on(&mut self, shard: usize, from: ClientAddr, bytes: &[u8]) -> Vec<Answer> {
+        self.shards[shard].handle(self.now, from, bytes);
+        self.perform(shard);
+        self.shards[shard].sent.drain(..).map(|(_, bytes)| Answer(bytes)).collect()
     }
 
     pub(super) fn taken(&mut self) -> Vec<Answer> {
@@ -229,7 +236,7 @@ impl Pair {
     pub(super) fn as_user(&mut self, user: &TestClient, request: Builder) -> Answer {
         let nonce = self.nonce_for(user.addr.client);
         let bytes = request.signed_by(&user.username, &user.password, &nonce).finish();
-        let mut answers = self.handle(user.addr, &bytes);
+        let mut answers = self.handle_on(user.shard, user.addr, &bytes);
         assert_eq!(answers.len(), 1);
         answers.remove(0)
     }
