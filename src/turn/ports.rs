@@ -247,7 +247,7 @@ mod tests {
     fn failed_ports_rest_and_return() {
         let now = Instant::now();
         let mut ports = ports(PortRange { first: 61000, last: 61000 }, 0, 1, &[]);
-        let mut take = |ports: &mut Ports, now| ports.take(now, address(), Wish::Any).map(|taken| taken.address);
+        let take = |ports: &mut Ports, now| ports.take(now, address(), Wish::Any).map(|taken| taken.address);
         let port = take(&mut ports, now).unwrap();
         assert_eq!(take(&mut ports, now), None);
         ports.fail(now, port);
