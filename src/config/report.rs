@@ -1,5 +1,7 @@
 //! Pure: problems of the config laid out for people: what, where, the source line, why, and a hint.
 
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report, ThemeCharacters, ThemeStyles};
+
 use super::file::{Origin, Place, Problem, Source};
 
 /// How the report may look.
@@ -50,58 +52,50 @@ fn source_name(source: &Source) -> String {
     }
 }
 
-/// ```text
-/// error: unknown key `prots`
-///    ┌─ rtcctl.toml:6:1
-///  6 │ prots = [3478]
-///    │ ^^^^^ expected one of ports, tls_ports, relay_ports
-/// hint: did you mean `ports`?
-/// ```
+/// One problem in miette's form: the sentence, the source line with its mark, the hint.
 fn block(problem: &Problem, sources: &[Source], style: Style) -> String {
-    let paint = |sgr: &str, text: &str| if style.colour { format!("\x1b[{sgr}m{text}\x1b[0m") } else { text.to_owned() };
-    let (corner, bar) = if style.unicode { ("┌─", "│") } else { ("-->", "|") };
-    let mut text = format!("{} {}\n", paint("31", "error:"), visible(&problem.message));
-    if let Some(place) = &problem.place {
+    let mut report = MietteDiagnostic::new(visible(&problem.message));
+    report.help = problem.hint.as_deref().map(visible);
+    let shown = problem.place.as_ref().map(|place| {
         let source = &sources[place.source];
-        let spot = Spot::of(source, place);
-        let number = spot.line.to_string();
-        let margin = " ".repeat(number.len() + 2);
-        text.push_str(&format!("{margin}{} {}\n", paint("36", corner), position(source, place)));
-        text.push_str(&format!(" {} {} {}\n", paint("36", &number), paint("36", bar), spot.shown));
-        let carets = format!("{}{} {}", " ".repeat(spot.indent), "^".repeat(spot.width), problem.label);
-        text.push_str(&format!("{margin}{} {}\n", paint("36", bar), paint("31", carets.trim_end())));
-    }
-    if let Some(hint) = &problem.hint {
-        text.push_str(&format!("{} {}\n", paint("36", "hint:"), visible(hint)));
-    }
-    text
+        let start = floor(&source.text, place.start);
+        let length = floor(&source.text, place.end).max(start) - start;
+        let label = Some(visible(&problem.label)).filter(|label| !label.is_empty());
+        report.labels = Some(vec![LabeledSpan::new(label, start, length)]);
+        NamedSource::new(source_name(source), blanked(&source.text))
+    });
+    let theme = match (style.unicode, style.colour) {
+        (true, true) => GraphicalTheme::unicode(),
+        (true, false) => GraphicalTheme::unicode_nocolor(),
+        (false, colour) => {
+            let styles = if colour { ThemeStyles::ansi() } else { ThemeStyles::none() };
+            GraphicalTheme { characters: ThemeCharacters::ascii(), styles }
+        }
+    };
+    let handler = GraphicalReportHandler::new_themed(theme).with_links(false).with_context_lines(1).with_width(80);
+    let report = match shown {
+        Some(source) => Report::from(report).with_source_code(source),
+        None => Report::from(report),
+    };
+    let mut text = String::new();
+    handler.render_report(&mut text, report.as_ref()).expect("writing to a string cannot fail");
+    text.trim_start_matches('\n').to_owned()
 }
 
 /// A place in a text as people see it.
 struct Spot {
     line: usize,
     column: usize,
-    /// The line with tabs and control characters made visible as blanks.
-    shown: String,
-    /// Columns on the screen before the place, and below it.
-    indent: usize,
-    width: usize,
 }
 
 impl Spot {
     fn of(source: &Source, place: &Place) -> Self {
         let text = &source.text;
         let start = floor(text, place.start);
-        let end = floor(text, place.end).max(start);
         let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
-        let line_end = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
-        let columns = |part: &str| dialoguer::console::measure_text_width(&visible(part));
         Self {
             line: text[..start].matches('\n').count() + 1,
             column: text[line_start..start].chars().count() + 1,
-            shown: visible(text[line_start..line_end].trim_end()),
-            indent: columns(&text[line_start..start]),
-            width: columns(&text[start..end.min(line_end)]).max(1),
         }
     }
 }
@@ -114,4 +108,10 @@ fn floor(text: &str, index: usize) -> usize {
 /// A file must not steer the terminal of whoever reads its errors.
 fn visible(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// The same as [`visible`], byte for byte as long and with its lines, so that places still fit.
+fn blanked(text: &str) -> String {
+    let blank = |c: char| if c.is_control() && c != '\n' && c != '\t' { " ".repeat(c.len_utf8()) } else { c.to_string() };
+    text.chars().map(blank).collect()
 }
