@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rtcctl::config::Secret;
 use rtcctl::net::udp::Socket;
 use rtcctl::stun::attr::Family;
+use rtcctl::turn::client::Event;
 use rtcctl::turn::routes::Transport;
 use rtcctl::turn::{Counters, Relay, RelayedAddress, Settings, StartError, TlsClient};
 
@@ -294,13 +295,18 @@ fn a_slow_tcp_reader_loses_messages_but_neither_parts_nor_answers_nor_others() {
     let began = Instant::now();
     echo(&mut other, other_at, &other_peer);
     assert!(began.elapsed() < Duration::from_secs(2), "another client waited {:?}", began.elapsed());
-    slow.wait("the answer", |event| matches!(event, rtcctl::turn::client::Event::Refreshed { .. }).then_some(()));
+    slow.wait("the answer", |event| matches!(event, Event::Refreshed { .. }).then_some(()));
     let got = slow.drain_data();
     assert!(got.len() < sent as usize && !got.is_empty());
     let numbers: Vec<u32> = got.iter().map(|bytes| u32::from_be_bytes(*bytes.first_chunk().unwrap())).collect();
     assert!(numbers.is_sorted());
     assert!(got.iter().zip(&numbers).all(|(bytes, number)| *bytes == payload(*number)));
-    echo(&mut slow, at, &peer("127.0.0.1"));
+    let later = peer("127.0.0.1");
+    later.send_to(b"still there?", at).unwrap();
+    slow.wait("what comes after the flood", |event| match event {
+        Event::Data { peer, bytes } if *peer == later.local_addr().unwrap() => Some(assert_eq!(bytes, b"still there?")),
+        _ => None,
+    });
 }
 
 #[test]
@@ -569,7 +575,7 @@ fn coturns_client_is_content() {
     }
     let (relay, v4, _) = start(settings(2));
     let (secret, port) = (std::str::from_utf8(SECRET).unwrap(), v4.port().to_string());
-    // By Send (-s): for channels it draws numbers of RFC 5766 (0x4000-0x7FFF), of which RFC 8656 left a quarter.
+    // Two clients speak to each other by Send (-s): for channels it draws numbers of RFC 5766 (0x4000-0x7FFF), of which RFC 8656 left a quarter.
     let fixed = ["-s", "-y", "-c", "-n", "40", "-z", "5", "-l", "171", "-u", "tester", "-W", secret, "-p", &port];
     for transport in [&[][..], &["-t"]] {
         // Every second time it asks for an even port, which we refuse (420); it draws two allocations, so a run in four gets through.
@@ -583,7 +589,7 @@ fn coturns_client_is_content() {
             })
             .expect("one run of a hundred does without an even port");
         assert!(said.contains("Total lost packets 0 (0.000000%)"), "{transport:?}: {said}");
-        assert!(said.contains("tot_send_msgs=40, tot_recv_msgs=40"), "{transport:?}: {said}");
+        assert!(said.contains("tot_send_msgs=80, tot_recv_msgs=80"), "{transport:?}: {said}");
     }
     relay.stop(Duration::ZERO);
 }
