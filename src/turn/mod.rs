@@ -10,6 +10,7 @@ mod live;
 mod outbox;
 pub mod policy;
 pub mod ports;
+mod reject;
 mod relay;
 pub mod routes;
 pub mod server;
