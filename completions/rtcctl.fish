@@ -102,20 +102,39 @@ complete -c rtcctl -n "__fish_rtcctl_using_subcommand logs" -s y -l yes -d 'Answ
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand logs" -l no-input -d 'Never ask; a question becomes an error that names the flag'
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand logs" -s h -l help -d 'Print help'
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand logs" -s V -l version -d 'Print version'
-complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from list" -s c -l config -d 'The config file [default: ./rtcctl.toml, then the user\'s, then that of /etc/rtcctl, then the one `up` applied]' -r -F
-complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from list" -l state -d 'Where certificates, secrets and releases are kept' -r -F
-complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from list" -l color -d 'Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE' -r -f -a "auto\t''
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from issue list show ca trust untrust" -s c -l config -d 'The config file [default: ./rtcctl.toml, then the user\'s, then that of /etc/rtcctl, then the one `up` applied]' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from issue list show ca trust untrust" -l state -d 'Where certificates, secrets and releases are kept' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from issue list show ca trust untrust" -l color -d 'Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE' -r -f -a "auto\t''
 always\t''
 never\t''"
-complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from list" -l timeout -d 'How long to wait for a lock or a service, as "30s" [default: 30s]' -r
-complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from list" -l json -d 'One JSON object on stdout instead of text'
-complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from list" -s q -l quiet -d 'Only data, warnings and errors'
-complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from list" -s v -l verbose -d 'Say more; twice for everything'
-complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from list" -s y -l yes -d 'Answer every question with yes'
-complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from list" -l no-input -d 'Never ask; a question becomes an error that names the flag'
-complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
-complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from list" -s V -l version -d 'Print version'
-complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from list" -f -a "list" -d 'Every certificate in the store'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from issue list show ca trust untrust" -l timeout -d 'How long to wait for a lock or a service, as "30s" [default: 30s]' -r
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from issue list show ca trust untrust" -l json -d 'One JSON object on stdout instead of text'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from issue list show ca trust untrust" -s q -l quiet -d 'Only data, warnings and errors'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from issue list show ca trust untrust" -s v -l verbose -d 'Say more; twice for everything'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from issue list show ca trust untrust" -s y -l yes -d 'Answer every question with yes'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from issue list show ca trust untrust" -l no-input -d 'Never ask; a question becomes an error that names the flag'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from issue list show ca trust untrust" -s h -l help -d 'Print help'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from issue list show ca trust untrust" -s V -l version -d 'Print version'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from issue list show ca trust untrust" -f -a "issue" -d 'Make sure there is a certificate for the site\'s names, signed by the local CA'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from issue list show ca trust untrust" -f -a "list" -d 'Every certificate in the store'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from issue list show ca trust untrust" -f -a "show" -d 'Names, issuer, dates, fingerprint and files of one certificate'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from issue list show ca trust untrust" -f -a "ca" -d 'The local CA: fingerprint, where phones get it, QR code, PEM'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from issue list show ca trust untrust" -f -a "trust" -d 'Let this machine\'s system store and browsers trust the local CA'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from issue list show ca trust untrust" -f -a "untrust" -d 'Undo what `cert trust` did'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from issue" -s c -l config -d 'The config file [default: ./rtcctl.toml, then the user\'s, then that of /etc/rtcctl, then the one `up` applied]' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from issue" -l state -d 'Where certificates, secrets and releases are kept' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from issue" -l color -d 'Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from issue" -l timeout -d 'How long to wait for a lock or a service, as "30s" [default: 30s]' -r
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from issue" -l self-signed -d 'By the local CA, whatever the config says'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from issue" -l json -d 'One JSON object on stdout instead of text'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from issue" -s q -l quiet -d 'Only data, warnings and errors'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from issue" -s v -l verbose -d 'Say more; twice for everything'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from issue" -s y -l yes -d 'Answer every question with yes'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from issue" -l no-input -d 'Never ask; a question becomes an error that names the flag'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from issue" -s h -l help -d 'Print help'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from issue" -s V -l version -d 'Print version'
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from list" -s c -l config -d 'The config file [default: ./rtcctl.toml, then the user\'s, then that of /etc/rtcctl, then the one `up` applied]' -r -F
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from list" -l state -d 'Where certificates, secrets and releases are kept' -r -F
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from list" -l color -d 'Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE' -r -f -a "auto\t''
@@ -129,6 +148,60 @@ complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subc
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from list" -l no-input -d 'Never ask; a question becomes an error that names the flag'
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from list" -s V -l version -d 'Print version'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from show" -s c -l config -d 'The config file [default: ./rtcctl.toml, then the user\'s, then that of /etc/rtcctl, then the one `up` applied]' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from show" -l state -d 'Where certificates, secrets and releases are kept' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from show" -l color -d 'Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from show" -l timeout -d 'How long to wait for a lock or a service, as "30s" [default: 30s]' -r
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from show" -l json -d 'One JSON object on stdout instead of text'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Only data, warnings and errors'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Say more; twice for everything'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from show" -s y -l yes -d 'Answer every question with yes'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from show" -l no-input -d 'Never ask; a question becomes an error that names the flag'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from show" -s V -l version -d 'Print version'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from ca" -l export -d 'Write the CA\'s certificate as PEM; "-" is stdout' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from ca" -s c -l config -d 'The config file [default: ./rtcctl.toml, then the user\'s, then that of /etc/rtcctl, then the one `up` applied]' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from ca" -l state -d 'Where certificates, secrets and releases are kept' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from ca" -l color -d 'Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from ca" -l timeout -d 'How long to wait for a lock or a service, as "30s" [default: 30s]' -r
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from ca" -l qr -d 'Draw the link as a QR code'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from ca" -l json -d 'One JSON object on stdout instead of text'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from ca" -s q -l quiet -d 'Only data, warnings and errors'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from ca" -s v -l verbose -d 'Say more; twice for everything'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from ca" -s y -l yes -d 'Answer every question with yes'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from ca" -l no-input -d 'Never ask; a question becomes an error that names the flag'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from ca" -s h -l help -d 'Print help'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from ca" -s V -l version -d 'Print version'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from trust" -s c -l config -d 'The config file [default: ./rtcctl.toml, then the user\'s, then that of /etc/rtcctl, then the one `up` applied]' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from trust" -l state -d 'Where certificates, secrets and releases are kept' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from trust" -l color -d 'Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from trust" -l timeout -d 'How long to wait for a lock or a service, as "30s" [default: 30s]' -r
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from trust" -l json -d 'One JSON object on stdout instead of text'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from trust" -s q -l quiet -d 'Only data, warnings and errors'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from trust" -s v -l verbose -d 'Say more; twice for everything'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from trust" -s y -l yes -d 'Answer every question with yes'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from trust" -l no-input -d 'Never ask; a question becomes an error that names the flag'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from trust" -s h -l help -d 'Print help'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from trust" -s V -l version -d 'Print version'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from untrust" -s c -l config -d 'The config file [default: ./rtcctl.toml, then the user\'s, then that of /etc/rtcctl, then the one `up` applied]' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from untrust" -l state -d 'Where certificates, secrets and releases are kept' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from untrust" -l color -d 'Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from untrust" -l timeout -d 'How long to wait for a lock or a service, as "30s" [default: 30s]' -r
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from untrust" -l json -d 'One JSON object on stdout instead of text'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from untrust" -s q -l quiet -d 'Only data, warnings and errors'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from untrust" -s v -l verbose -d 'Say more; twice for everything'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from untrust" -s y -l yes -d 'Answer every question with yes'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from untrust" -l no-input -d 'Never ask; a question becomes an error that names the flag'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from untrust" -s h -l help -d 'Print help'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and __fish_seen_subcommand_from untrust" -s V -l version -d 'Print version'
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand config; and not __fish_seen_subcommand_from show check schema example" -s c -l config -d 'The config file [default: ./rtcctl.toml, then the user\'s, then that of /etc/rtcctl, then the one `up` applied]' -r -F
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand config; and not __fish_seen_subcommand_from show check schema example" -l state -d 'Where certificates, secrets and releases are kept' -r -F
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand config; and not __fish_seen_subcommand_from show check schema example" -l color -d 'Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE' -r -f -a "auto\t''

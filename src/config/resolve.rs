@@ -474,34 +474,51 @@ mod tests {
         let problems = resolve(&written).unwrap_err();
         let report = render(&problems, &written.sources, Style { colour: false, unicode: true });
         expect_test::expect![[r#"
-            error: unknown key `nmae`
-               ┌─ rtcctl.toml:1:1
+              × unknown key `nmae`
+               ╭─[rtcctl.toml:1:1]
              1 │ nmae = "x"
-               │ ^^^^ expected one of name, or a section
-            hint: did you mean `name`?
+               · ──┬─
+               ·   ╰── expected one of name, or a section
+             2 │ [turn]
+               ╰────
+              help: did you mean `name`?
 
-            error: unknown key `prots`
-               ┌─ rtcctl.toml:3:1
+              × unknown key `prots`
+               ╭─[rtcctl.toml:3:1]
+             2 │ [turn]
              3 │ prots = [3478]
-               │ ^^^^^ expected one of ports, tls_ports, realm, shards, …
-            hint: did you mean `ports`?
-
-            error: turn.relay_ports: the range is reversed: 9-8
-               ┌─ rtcctl.toml:4:15
+               · ──┬──
+               ·   ╰── expected one of ports, tls_ports, realm, shards, …
              4 │ relay_ports = "9-8"
-               │               ^^^^^
-            hint: write it as "8-9"
+               ╰────
+              help: did you mean `ports`?
 
-            error: turn.max_per_user: a whole number was expected, not a word in quotes
-               ┌─ rtcctl.toml:5:16
+              × turn.relay_ports: the range is reversed: 9-8
+               ╭─[rtcctl.toml:4:15]
+             3 │ prots = [3478]
+             4 │ relay_ports = "9-8"
+               ·               ─────
              5 │ max_per_user = "many"
-               │                ^^^^^^
+               ╰────
+              help: write it as "8-9"
 
-            error: unknown section `sit`
-               ┌─ rtcctl.toml:6:2
+              × turn.max_per_user: a whole number was expected, not a word in quotes
+               ╭─[rtcctl.toml:5:16]
+             4 │ relay_ports = "9-8"
+             5 │ max_per_user = "many"
+               ·                ──────
              6 │ [sit]
-               │  ^^^ expected one of site, cert, turn, ice, signal, metrics, test_call, hosts
-            hint: did you mean `site`?
+               ╰────
+
+              × unknown section `sit`
+               ╭─[rtcctl.toml:6:2]
+             5 │ max_per_user = "many"
+             6 │ [sit]
+               ·  ─┬─
+               ·   ╰── expected one of site, cert, turn, ice, signal, metrics, test_call, hosts
+             7 │ title = "t"
+               ╰────
+              help: did you mean `site`?
         "#]]
         .assert_eq(&report);
     }

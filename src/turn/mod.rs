@@ -122,7 +122,7 @@ impl Relay {
         let nonce_key: [u8; 32] = draw(&random)?;
         let config = &settings.config;
         let quotas = Arc::new(Quotas::new(config.max_allocations, config.max_per_user, config.max_per_address));
-
+        let reservations = Arc::new(ports::Reservations::default());
         let live = Arc::new(LivePorts::default());
         let mut ends = Vec::with_capacity(shards);
         let mut handles = Vec::with_capacity(shards);
@@ -148,6 +148,7 @@ impl Relay {
                 secrets: Arc::clone(&settings.secrets),
                 nonce_key,
                 quotas: Arc::clone(&quotas),
+                reservations: Arc::clone(&reservations),
                 seed: u64::from_ne_bytes(draw(&random)?),
             });
             let parts = Parts {

@@ -19,38 +19,54 @@ fn every_problem_at_once_with_line_and_hint() {
     check(
         "[site]\nadress = \"lan\"\nhttps_port = \"443\"\n\n[turn]\nrelay_ports = \"65535-61000\"\nports = [443]\n\n[signals]\n",
         &expect![[r#"
-        exit 2
-        --- stdout
-        --- stderr
-        error: unknown key `adress`
-           ┌─ rtcctl.toml:2:1
-         2 │ adress = "lan"
-           │ ^^^^^^ expected one of address, aliases, proxy, backend, …
-        hint: did you mean `address`?
+            exit 2
+            --- stdout
+            --- stderr
+              × unknown key `adress`
+               ╭─[rtcctl.toml:2:1]
+             1 │ [site]
+             2 │ adress = "lan"
+               · ───┬──
+               ·    ╰── expected one of address, aliases, proxy, backend, …
+             3 │ https_port = "443"
+               ╰────
+              help: did you mean `address`?
 
-        error: site.https_port: a port number was expected, not a word in quotes
-           ┌─ rtcctl.toml:3:14
-         3 │ https_port = "443"
-           │              ^^^^^
+              × site.https_port: a port number was expected, not a word in quotes
+               ╭─[rtcctl.toml:3:14]
+             2 │ adress = "lan"
+             3 │ https_port = "443"
+               ·              ─────
+             4 │ 
+               ╰────
 
-        error: turn.relay_ports: the range is reversed: 65535-61000
-           ┌─ rtcctl.toml:6:15
-         6 │ relay_ports = "65535-61000"
-           │               ^^^^^^^^^^^^^
-        hint: write it as "61000-65535"
+              × turn.relay_ports: the range is reversed: 65535-61000
+               ╭─[rtcctl.toml:6:15]
+             5 │ [turn]
+             6 │ relay_ports = "65535-61000"
+               ·               ─────────────
+             7 │ ports = [443]
+               ╰────
+              help: write it as "61000-65535"
 
-        error: turn.ports: 443 is the port of site.https_port too
-           ┌─ rtcctl.toml:7:9
-         7 │ ports = [443]
-           │         ^^^^^
-        hint: give each its own port
+              × turn.ports: 443 is the port of site.https_port too
+               ╭─[rtcctl.toml:7:9]
+             6 │ relay_ports = "65535-61000"
+             7 │ ports = [443]
+               ·         ─────
+             8 │ 
+               ╰────
+              help: give each its own port
 
-        error: unknown section `signals`
-           ┌─ rtcctl.toml:9:2
-         9 │ [signals]
-           │  ^^^^^^^ expected one of site, cert, turn, ice, signal, metrics, test_call, hosts
-        hint: did you mean `signal`?
-    "#]],
+              × unknown section `signals`
+               ╭─[rtcctl.toml:9:2]
+             8 │ 
+             9 │ [signals]
+               ·  ───┬───
+               ·     ╰── expected one of site, cert, turn, ice, signal, metrics, test_call, hosts
+               ╰────
+              help: did you mean `signal`?
+        "#]],
     );
 }
 
@@ -59,14 +75,16 @@ fn broken_toml_is_pointed_at() {
     check(
         "[site]\ntitle = \"no end\n",
         &expect![[r#"
-        exit 2
-        --- stdout
-        --- stderr
-        error: not TOML: invalid basic string, expected `"`
-           ┌─ rtcctl.toml:2:16
-         2 │ title = "no end
-           │                ^
-    "#]],
+            exit 2
+            --- stdout
+            --- stderr
+              × not TOML: invalid basic string, expected `"`
+               ╭─[rtcctl.toml:2:16]
+             1 │ [site]
+             2 │ title = "no end
+               ·                ▲
+               ╰────
+        "#]],
     );
 }
 
@@ -75,15 +93,17 @@ fn a_certificate_without_its_key() {
     check(
         "[cert]\nca = \"files\"\nchain = \"chain.pem\"\n",
         &expect![[r#"
-        exit 2
-        --- stdout
-        --- stderr
-        error: cert.key is missing: a certificate is of no use without its key
-           ┌─ rtcctl.toml:3:9
-         3 │ chain = "chain.pem"
-           │         ^^^^^^^^^^^
-        hint: add key = "…" below [cert]
-    "#]],
+            exit 2
+            --- stdout
+            --- stderr
+              × cert.key is missing: a certificate is of no use without its key
+               ╭─[rtcctl.toml:3:9]
+             2 │ ca = "files"
+             3 │ chain = "chain.pem"
+               ·         ───────────
+               ╰────
+              help: add key = "…" below [cert]
+        "#]],
     );
 }
 
@@ -92,21 +112,29 @@ fn a_public_site_is_told_what_is_not_built() {
     check(
         "[site]\naddress = \"call.example.org\"\n",
         &expect![[r#"
-        exit 2
-        --- stdout
-        --- stderr
-        error: cert.ca: "auto" means Let's Encrypt for the public call.example.org, and ACME is not built yet
-           ┌─ rtcctl.toml:2:11
-         2 │ address = "call.example.org"
-           │           ^^^^^^^^^^^^^^^^^^
-        hint: write ca = "local" below [cert]: every device then has to trust this machine's own authority once
+            exit 2
+            --- stdout
+            --- stderr
+              × cert.ca: "auto" means Let's Encrypt for the public call.example.org, and
+              │ ACME is not built yet
+               ╭─[rtcctl.toml:2:11]
+             1 │ [site]
+             2 │ address = "call.example.org"
+               ·           ──────────────────
+               ╰────
+              help: write ca = "local" below [cert]: every device then has to trust this
+                    machine's own authority once
 
-        error: signal.open_rooms: "auto" means "hosts" on a public site, and only "anyone" works yet: rooms that only invited hosts may open are not built
-           ┌─ rtcctl.toml:2:11
-         2 │ address = "call.example.org"
-           │           ^^^^^^^^^^^^^^^^^^
-        hint: write open_rooms = "anyone" below [signal]: whoever finds the site may then call through it
-    "#]],
+              × signal.open_rooms: "auto" means "hosts" on a public site, and only
+              │ "anyone" works yet: rooms that only invited hosts may open are not built
+               ╭─[rtcctl.toml:2:11]
+             1 │ [site]
+             2 │ address = "call.example.org"
+               ·           ──────────────────
+               ╰────
+              help: write open_rooms = "anyone" below [signal]: whoever finds the site may
+                    then call through it
+        "#]],
     );
 }
 
@@ -124,31 +152,37 @@ fn wide_letters_and_control_characters_do_not_shift_the_marks() {
     check(
         "[site]\ntitle = \"電話\", x = 1\n",
         &expect![[r#"
-        exit 2
-        --- stdout
-        --- stderr
-        error: not TOML: unexpected key or value, expected newline, `#`
-           ┌─ rtcctl.toml:2:13
-         2 │ title = "電話", x = 1
-           │               ^
-    "#]],
+            exit 2
+            --- stdout
+            --- stderr
+              × not TOML: unexpected key or value, expected newline, `#`
+               ╭─[rtcctl.toml:2:17]
+             1 │ [site]
+             2 │ title = "電話", x = 1
+               ·               ▲
+               ╰────
+        "#]],
     );
     check(
         "[site]\n\taliases = [\"ok.local\", \"b\u{e4}d\", \"\\u001b[31m\"]\n",
         &expect![[r#"
-        exit 2
-        --- stdout
-        --- stderr
-        error: site.aliases: neither a name nor an address: bäd
-           ┌─ rtcctl.toml:2:25
-         2 │  aliases = ["ok.local", "bäd", "\u001b[31m"]
-           │                         ^^^^^
+            exit 2
+            --- stdout
+            --- stderr
+              × site.aliases: neither a name nor an address: bäd
+               ╭─[rtcctl.toml:2:25]
+             1 │ [site]
+             2 │     aliases = ["ok.local", "bäd", "\u001b[31m"]
+               ·                            ─────
+               ╰────
 
-        error: site.aliases: neither a name nor an address:  [31m
-           ┌─ rtcctl.toml:2:32
-         2 │  aliases = ["ok.local", "bäd", "\u001b[31m"]
-           │                                ^^^^^^^^^^^^
-    "#]],
+              × site.aliases: neither a name nor an address:  [31m
+               ╭─[rtcctl.toml:2:33]
+             1 │ [site]
+             2 │     aliases = ["ok.local", "bäd", "\u001b[31m"]
+               ·                                   ────────────
+               ╰────
+        "#]],
     );
 }
 
@@ -180,17 +214,20 @@ fn variables_and_their_problems() {
         exit 2
         --- stdout
         --- stderr
-        error: unknown key `titel`
-           ┌─ RTCCTL_SITE__TITEL:1:1
+          × unknown key `titel`
+           ╭─[RTCCTL_SITE__TITEL:1:1]
          1 │ Us
-           │ ^^ expected one of title, listen, aliases, proxy, …
-        hint: did you mean `title`?
+           · ─┬
+           ·  ╰── expected one of title, listen, aliases, proxy, …
+           ╰────
+          help: did you mean `title`?
 
-        error: turn.ports: a list was expected, not a whole number
-           ┌─ RTCCTL_TURN__PORTS:1:1
+          × turn.ports: a list was expected, not a whole number
+           ╭─[RTCCTL_TURN__PORTS:1:1]
          1 │ 3479
-           │ ^^^^
-        hint: put it in brackets: [ ]
+           · ────
+           ╰────
+          help: put it in brackets: [ ]
     "#]]
     .assert_eq(&said.snapshot());
 }
