@@ -288,6 +288,10 @@ impl Lobby {
         std::mem::take(&mut self.effects)
     }
 
+    pub(super) fn has_room(&self, room: &RoomName) -> bool {
+        self.rooms.contains_key(room)
+    }
+
     pub(super) fn rooms(&self) -> usize {
         self.rooms.len()
     }

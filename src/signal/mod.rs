@@ -2,19 +2,31 @@
 //!
 //! Not for: pages (`web`), TLS and routing of everything else (`serve`), relaying media (`turn`).
 
+mod frame;
+mod http;
+mod ice;
 mod lobby;
 #[cfg(test)]
 mod lobby_model;
 pub mod names;
+mod params;
 mod queue;
+mod rate;
+mod state;
+mod ws;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
 
+use self::state::State;
 use crate::config::Secret;
+
+/// How long [`Signal::run`] waits for sockets to close.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Where a request came in, as the browser sees it: links are built from it. Put into the request's extensions by `serve`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,33 +62,57 @@ pub struct IceSettings {
 
 /// The signaling service. Cheap to clone.
 #[derive(Clone)]
-pub struct Signal {}
+pub struct Signal {
+    state: Arc<State>,
+}
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counts {
     pub rooms: u64,
     pub clients: u64,
+    /// Open WebSockets, registered or not.
     pub sockets: u64,
     pub messages_total: u64,
     pub joins_total: u64,
 }
 
 impl Signal {
-    pub fn new(_settings: Settings) -> Self {
-        unimplemented!()
+    pub fn new(settings: Settings) -> Self {
+        Self { state: Arc::new(State::new(settings)) }
     }
 
     /// All AppRTC and Collider routes: /join /message /leave /params /v1alpha/iceconfig /ws /status POST|DELETE /{room}/{client}.
+    /// Their requests must carry [`Origin`] and should carry [`ClientIp`].
     pub fn routes(&self) -> axum::Router {
-        unimplemented!()
+        http::routes(Arc::clone(&self.state))
     }
 
     /// Drives the lobby's deadlines until cancelled, then closes every socket (code 1001) and returns when they are gone or after 2 s.
-    pub async fn run(&self, _stop: tokio_util::sync::CancellationToken) {
-        unimplemented!()
+    pub async fn run(&self, stop: CancellationToken) {
+        let state = &self.state;
+        loop {
+            let deadline = state.deadline();
+            let wait = async {
+                match deadline {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => break,
+                // An earlier deadline came up.
+                () = state.sooner.notified() => {}
+                () = wait => state.with_lobby(lobby::Lobby::tick),
+            }
+        }
+        state.stop.cancel();
+        state.tasks.close();
+        if tokio::time::timeout(CLOSE_DEADLINE, state.tasks.wait()).await.is_err() {
+            tracing::debug!(sockets = state.tasks.len(), "sockets did not close in time");
+        }
     }
 
     pub fn counts(&self) -> Counts {
-        unimplemented!()
+        self.state.counts()
     }
 }
