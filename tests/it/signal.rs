@@ -46,7 +46,7 @@ async fn the_reference_servers_own_checklist() {
 #[tokio::test]
 async fn links_have_the_origin_of_the_page() {
     let server = Server::start().await;
-    let answer: Value = server.post(&format!("/join/room7?vsc=H264&hd=true&wshpp=evil.example:8089"), "").await.json().await.unwrap();
+    let answer: Value = server.post("/join/room7?vsc=H264&hd=true&wshpp=evil.example:8089", "").await.json().await.unwrap();
     let (params, authority) = (&answer["params"], server.address);
     assert_eq!(params["room_link"], format!("http://{authority}/r/room7?vsc=H264&hd=true&wshpp=evil.example:8089"));
     assert_eq!(params["wss_url"], format!("ws://{authority}/ws"));
