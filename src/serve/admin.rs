@@ -39,10 +39,13 @@ impl Admin {
     pub(super) async fn run(self, listener: UnixListener, tasks: TaskTracker, stop: CancellationToken) {
         let places = Arc::new(Semaphore::new(MAX_CLIENTS));
         loop {
-            let place = Arc::clone(&places).acquire_owned().await.expect("never closed");
-            let accepted = tokio::select! {
+            let next = async {
+                let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+                (listener.accept().await, place)
+            };
+            let (accepted, place) = tokio::select! {
                 () = stop.cancelled() => return,
-                accepted = listener.accept() => accepted,
+                next = next => next,
             };
             let Ok((stream, _)) = accepted else {
                 tokio::time::sleep(PAUSE).await;

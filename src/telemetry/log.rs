@@ -24,31 +24,52 @@ pub enum InitError {
     Taken,
 }
 
-/// Once per process. `RTCCTL_LOG` (`debug`, `rtcctl::turn=trace`) wins over `verbosity`: 0 is INFO, 1 is DEBUG, 2 is everything.
-pub fn init(verbosity: u8) -> Result<(), InitError> {
+/// What was asked for on the command line.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted {
+    /// 0: INFO and above; 1: DEBUG; 2: everything.
+    pub verbosity: u8,
+    /// WARN and above, whatever `verbosity` says.
+    pub quiet: bool,
+    pub colour: bool,
+}
+
+/// Once per process. `RTCCTL_LOG` (`debug`, `rtcctl::turn=trace`) wins over what is `wanted`; `RTCCTL_LOG_FORMAT` is `text` or `json`.
+pub fn init(wanted: Wanted) -> Result<(), InitError> {
     let env = |key: &str| std::env::var(key).ok().filter(|value| !value.is_empty());
-    let filter = filter(env("RTCCTL_LOG").as_deref(), verbosity)?;
+    let filter = filter(env("RTCCTL_LOG").as_deref(), wanted)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let set = match env("RTCCTL_LOG_FORMAT").as_deref() {
         Some("json") => builder.json().flatten_event(true).with_span_list(false).try_init(),
         None | Some("text") => {
-            let terminal = std::io::stderr().is_terminal();
-            let colour = terminal && env("NO_COLOR").is_none() && env("TERM").is_none_or(|term| term != "dumb");
-            builder.event_format(Line { dress: dress(terminal, colour, env("JOURNAL_STREAM").is_some()) }).try_init()
+            let dress = if std::io::stderr().is_terminal() {
+                Dress::Terminal { colour: wanted.colour }
+            } else if env("JOURNAL_STREAM").is_some_and(|stream| is_stderr(&stream)) {
+                Dress::Journal
+            } else {
+                Dress::File
+            };
+            builder.event_format(Line { dress }).try_init()
         }
         Some(other) => return Err(InitError::Format(other.to_owned())),
     };
     set.map_err(|_| InitError::Taken)
 }
 
-fn filter(from_env: Option<&str>, verbosity: u8) -> Result<EnvFilter, InitError> {
-    let default = match verbosity {
-        0 => "warn,rtcctl=info",
-        1 => "info,rtcctl=debug",
-        _ => "trace",
+fn filter(from_env: Option<&str>, wanted: Wanted) -> Result<EnvFilter, InitError> {
+    let default = match (wanted.quiet, wanted.verbosity) {
+        (true, _) => "warn",
+        (false, 0) => "warn,rtcctl=info",
+        (false, 1) => "info,rtcctl=debug",
+        (false, _) => "trace",
     };
-    let wanted = from_env.unwrap_or(default);
-    EnvFilter::builder().parse(wanted).map_err(|error| InitError::Filter(format!("{wanted} ({error})")))
+    let chosen = from_env.unwrap_or(default);
+    EnvFilter::builder().parse(chosen).map_err(|error| InitError::Filter(format!("{chosen} ({error})")))
+}
+
+/// `device:inode` of the journal's socket (systemd.exec(5)). A child whose stderr goes elsewhere inherits the variable all the same.
+fn is_stderr(stream: &str) -> bool {
+    nix::sys::stat::fstat(std::io::stderr()).is_ok_and(|found| stream == format!("{}:{}", found.st_dev, found.st_ino))
 }
 
 /// What stands in front of the message.
@@ -60,14 +81,6 @@ enum Dress {
     Journal,
     /// Time and level: a file.
     File,
-}
-
-fn dress(terminal: bool, colour: bool, journal: bool) -> Dress {
-    match (terminal, journal) {
-        (true, _) => Dress::Terminal { colour },
-        (false, true) => Dress::Journal,
-        (false, false) => Dress::File,
-    }
 }
 
 struct Line {
@@ -164,6 +177,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use expect_test::expect;
+    use tracing_subscriber::filter::LevelFilter;
     use tracing_subscriber::layer::SubscriberExt as _;
 
     use super::*;
@@ -202,16 +216,20 @@ mod tests {
 
     #[test]
     fn the_environment_wins_and_nonsense_is_refused() {
-        assert_eq!(filter(Some("rtcctl=debug"), 2).unwrap().to_string(), "rtcctl=debug");
-        assert_eq!(filter(None, 0).unwrap().max_level_hint(), Some(tracing_subscriber::filter::LevelFilter::INFO));
-        assert!(filter(Some("rtcctl=loud"), 0).is_err());
+        let level = |wanted: Wanted| filter(None, wanted).unwrap().max_level_hint();
+        assert_eq!(filter(Some("rtcctl=debug"), Wanted { verbosity: 2, ..Wanted::default() }).unwrap().to_string(), "rtcctl=debug");
+        assert_eq!(level(Wanted::default()), Some(LevelFilter::INFO));
+        assert_eq!(level(Wanted { verbosity: 1, ..Wanted::default() }), Some(LevelFilter::DEBUG));
+        assert_eq!(level(Wanted { verbosity: 2, quiet: true, colour: false }), Some(LevelFilter::WARN));
+        assert!(filter(Some("rtcctl=loud"), Wanted::default()).is_err());
     }
 
     #[test]
-    fn the_journal_prefix_is_for_the_journal_only() {
-        assert_eq!(dress(true, true, true), Dress::Terminal { colour: true });
-        assert_eq!(dress(false, false, true), Dress::Journal);
-        assert_eq!(dress(false, false, false), Dress::File);
+    fn a_journal_that_is_not_our_stderr_gets_no_prefix() {
+        let found = nix::sys::stat::fstat(std::io::stderr()).unwrap();
+        assert!(is_stderr(&format!("{}:{}", found.st_dev, found.st_ino)));
+        assert!(!is_stderr(&format!("{}:{}", found.st_dev, found.st_ino + 1)));
+        assert!(!is_stderr(""));
     }
 
     fn logged(dress: Dress, work: impl FnOnce()) -> String {

@@ -298,6 +298,36 @@ async fn own_files_are_reloaded_and_broken_ones_never_replace_them() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let mut daemon = Daemon::start();
+    // A request whose body never ends holds the first, orderly end back.
+    let mut slow = daemon.tls(&daemon.ca(), Some("http/1.1")).await.unwrap();
+    slow.write_all(b"POST /join/x HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n{").await.unwrap();
+    eventually(|| daemon.ask("metrics")["text"].as_str().unwrap().contains("rtcctl_connections_total{fate=\"http1\"} 1")).await;
+    daemon.signal(Signal::SIGTERM);
+    eventually(|| daemon.log().contains("stopping")).await;
+    daemon.signal(Signal::SIGTERM);
+    let start = Instant::now();
+    let code = daemon.ended(STOPPED).code();
+    // Either the first end was quicker than our second signal, or the second one cut it short.
+    assert!(matches!(code, Some(0 | 130)), "{code:?}");
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn running_out_of_descriptors_is_survived_without_spinning() {
+    let daemon = Daemon::start_limited(48);
+    let held: Vec<_> = (0..100).filter_map(|_| StdTcpStream::connect((LOCALHOST, daemon.https)).ok()).collect();
+    eventually(|| daemon.log().contains("cannot accept connections for the moment")).await;
+    let before = daemon.cpu_ticks();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let spent = daemon.cpu_ticks() - before;
+    assert!(spent < 20, "{spent} hundredths of a second of CPU in one second of waiting");
+    drop(held);
+    assert_eq!(daemon.http1().get(daemon.url("/healthz")).send().await.unwrap().status(), 200);
+}
+
 /// One running daemon. Dropping it kills it.
 struct Daemon {
     child: Child,
@@ -351,8 +381,12 @@ impl Home {
     }
 
     fn spawn(&self) -> Child {
+        self.spawn_as(self.command())
+    }
+
+    fn spawn_as(&self, mut command: Command) -> Child {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
-        self.command().stdout(Stdio::null()).stderr(log).spawn().unwrap()
+        command.stdout(Stdio::null()).stderr(log).spawn().unwrap()
     }
 
     /// For daemons that refuse to start.
@@ -382,11 +416,26 @@ impl Daemon {
 
     /// `config`: further sections.
     fn start_with(config: &str) -> Self {
+        Self::start_by(config, Home::spawn)
+    }
+
+    /// With so many descriptors and no more.
+    fn start_limited(descriptors: u32) -> Self {
+        Self::start_by("", |home| {
+            let serve = home.command();
+            let mut shell = Command::new("sh");
+            shell.env_clear().envs(serve.get_envs().filter_map(|(key, value)| Some((key, value?)))).stdin(Stdio::null());
+            shell.arg("-c").arg(format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"")).arg(serve.get_program()).args(serve.get_args());
+            home.spawn_as(shell)
+        })
+    }
+
+    fn start_by(config: &str, spawn: impl Fn(&Home) -> Child) -> Self {
         rustls::crypto::ring::default_provider().install_default().ok();
         for _ in 0..5 {
             let ports = Ports::free();
             let home = Home::new(&ports, config);
-            let child = home.spawn();
+            let child = spawn(&home);
             let Ports { https, http, turn } = ports;
             let mut daemon = Self { child, home, https, http, turn };
             if daemon.comes_up() {
@@ -432,6 +481,13 @@ impl Daemon {
 
     fn log(&self) -> String {
         fs::read_to_string(self.home.path("log")).unwrap_or_default()
+    }
+
+    /// User and system time so far, in hundredths of a second (proc(5)).
+    fn cpu_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let after_name = stat.rsplit_once(')').unwrap().1;
+        after_name.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
     }
 
     fn signal(&self, signal: Signal) {
