@@ -328,6 +328,30 @@ async fn running_out_of_descriptors_is_survived_without_spinning() {
     assert_eq!(daemon.http1().get(daemon.url("/healthz")).send().await.unwrap().status(), 200);
 }
 
+#[tokio::test]
+async fn a_machine_that_moves_to_another_network_gets_a_new_leaf_and_says_the_new_link() {
+    let Some(net) = Namespace::make("10.99.7.1/24") else { return };
+    let daemon = Daemon::start_by("", |home| {
+        let config = fs::read_to_string(home.path("rtcctl.toml")).unwrap();
+        let everywhere = config.replace("address = \"127.0.0.1\"", "address = \"lan\"").replace("listen = [\"127.0.0.1\"]\nhttps", "https");
+        fs::write(home.path("rtcctl.toml"), everywhere).unwrap();
+        home.spawn_as(net.exec(&home.command()))
+    });
+    assert_eq!(daemon.status().link, format!("https://10.99.7.1:{}/", daemon.https));
+    let ca = daemon.ca();
+
+    net.ip("address add 10.99.8.2/24 dev lo");
+    net.ip("address del 10.99.7.1/24 dev lo");
+    let said = daemon.ask("reload-certificate");
+    assert!(said["message"].as_str().unwrap_or_default().starts_with("issued a certificate for 10.99.8.2"), "{said}");
+    let status = daemon.status();
+    let link = format!("https://10.99.8.2:{}/", daemon.https);
+    assert_eq!(status.link, link);
+    assert!(status.warnings.contains(&format!("the link has changed: it is now {link}")), "{:?}", status.warnings);
+    assert!(status.certificate.names.contains(&"10.99.8.2".to_owned()), "{:?}", status.certificate);
+    assert_eq!(daemon.ca(), ca, "devices need not trust anew");
+}
+
 /// One running daemon. Dropping it kills it.
 struct Daemon {
     child: Child,
@@ -395,6 +419,46 @@ impl Home {
         let mut child = KillOnDrop(Some(child));
         wait(child.0.as_mut().unwrap(), SOON);
         child.0.take().unwrap().wait_with_output().unwrap()
+    }
+}
+
+/// A network of our own with one address on its only interface. Dropping it removes it.
+struct Namespace {
+    name: String,
+}
+
+impl Namespace {
+    /// `None`, said loudly, where namespaces cannot be had; a failure when everything is required.
+    fn make(address: &str) -> Option<Self> {
+        let name = format!("rtcctl-serve-{}", std::process::id());
+        let made = Command::new("ip").args(["netns", "add", &name]).output();
+        if !made.as_ref().is_ok_and(|made| made.status.success()) {
+            assert_ne!(std::env::var("RTCCTL_REQUIRE").as_deref(), Ok("all"), "no network namespace to be had: {made:?}");
+            eprintln!("SKIPPED: a network namespace needs root and iproute2: {made:?}");
+            return None;
+        }
+        let namespace = Self { name };
+        namespace.ip("link set lo up");
+        namespace.ip(&format!("address add {address} dev lo"));
+        Some(namespace)
+    }
+
+    fn ip(&self, words: &str) {
+        let done = Command::new("ip").args(["-n", &self.name]).args(words.split(' ')).output().unwrap();
+        assert!(done.status.success(), "ip {words}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    fn exec(&self, inner: &Command) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name]).arg(inner.get_program()).args(inner.get_args());
+        command.env_clear().envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?)))).stdin(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "delete", &self.name]).output();
     }
 }
 
