@@ -431,6 +431,130 @@ fn chromium_loads_pages_by_name_and_by_address_once_it_trusts() {
     }
 }
 
+#[test]
+fn the_commands_issue_list_show_and_hand_out() {
+    let home = Cli::new();
+    let none = home.run(&["cert", "ca"]);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(text(&none).contains("there is no local CA") && text(&none).contains("hint: make one: rtcctl up"), "{}", text(&none));
+
+    let issued = home.run(&["cert", "issue"]);
+    assert!(text(&issued).contains("certificate   call.example.org, 192.168.1.20 (local CA, valid 397 days)"), "{}", text(&issued));
+    assert!(issued.stdout.is_empty(), "talk goes to stderr");
+    assert!(text(&home.run(&["cert", "issue"])).contains("397 days, unchanged)"));
+    let further = home.json(&["cert", "issue", "10.1.2.3"]);
+    assert_eq!(
+        (&further["schema"], &further["issued"], &further["reloaded"]),
+        (&"rtcctl.cert.issue/1".into(), &true.into(), &serde_json::Value::Null)
+    );
+    assert_eq!(further["names"], serde_json::json!(["call.example.org", "192.168.1.20", "10.1.2.3"]));
+    let wrong = home.run(&["cert", "issue", "not a name"]);
+    assert_eq!((wrong.status.code(), text(&wrong).contains("neither a name nor an address")), (Some(2), true));
+
+    let listed = home.json(&["cert", "list"]);
+    assert_eq!((&listed["certificates"][0]["site"], &listed["certificates"][0]["issuer"]), (&"call.example.org".into(), &"local CA".into()));
+    let table = text(&home.run(&["cert", "list"]));
+    assert!(table.lines().all(|line| line.chars().count() <= 80) && table.contains("call.example.org, 192.168.1.20 +1"), "{table}");
+    assert!(text(&home.run(&["cert", "show", "10.1.2.3"])).contains("SHA-256"));
+    assert_eq!(home.run(&["cert", "show", "10.9.9.9"]).status.code(), Some(1));
+
+    let ca = cert::local_ca(&home.state()).unwrap().unwrap();
+    assert_eq!(text(&home.run(&["cert", "ca", "--export", "-"])), ca.pem);
+    let shown = text(&home.run(&["cert", "ca", "--qr"]));
+    assert!(shown.contains(&format!("{:02X} {:02X}  {:02X} {:02X}  ", ca.sha256[0], ca.sha256[1], ca.sha256[2], ca.sha256[3])), "{shown}");
+    assert!(shown.contains("http://call.example.org/ca\n") && shown.contains("####"), "{shown}");
+    let file = home.dir.path().join("ca.pem");
+    assert!(home.run(&["cert", "ca", "--export", file.to_str().unwrap()]).status.success());
+    assert_eq!(fs::read_to_string(file).unwrap(), ca.pem);
+
+    fs::write(home.state().join("certs/call.example.org/privkey.pem"), "").unwrap();
+    let broken = text(&home.run(&["cert", "show"]));
+    assert!(broken.contains("is broken: no private key") && broken.contains("rtcctl cert issue"), "{broken}");
+}
+
+#[test]
+fn a_running_service_is_told_of_a_new_certificate() {
+    let home = Cli::new();
+    fs::create_dir_all(home.state().join("run")).unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(home.state().join("run/admin.sock")).unwrap();
+    let service = std::thread::spawn(move || {
+        for answer in ["{\"reloaded\": true}\n", "{\"error\": \"busy\"}\n"] {
+            let (stream, _) = socket.accept().unwrap();
+            let mut asked = String::new();
+            std::io::BufRead::read_line(&mut std::io::BufReader::new(&stream), &mut asked).unwrap();
+            assert!(asked.contains("reload-certificate"), "{asked}");
+            (&stream).write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    assert!(text(&home.run(&["cert", "issue"])).contains("the service has taken it over"));
+    let refused = text(&home.run(&["cert", "issue", "b.example.org"]));
+    assert!(refused.contains("still serves the old certificate: busy"), "{refused}");
+    service.join().unwrap();
+}
+
+#[test]
+fn cert_trust_asks_and_the_real_system_store_follows() {
+    let home = Cli::new();
+    home.run(&["cert", "issue"]);
+    let asked = home.run(&["cert", "trust"]);
+    assert_eq!(asked.status.code(), Some(2));
+    assert!(text(&asked).contains(".pki/nssdb") && text(&asked).contains("answer yes with --yes"), "{}", text(&asked));
+    assert!(!home.dir.path().join("home/.pki").exists() && !home.state().join("trust.json").exists());
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    // Private copies of the folders that change; Java's hook is slow and not ours.
+    let script = "set -e; mount --make-rprivate /; mkdir -p /etc/ca-certificates/update.d
+        for folder in /etc/ssl/certs /usr/local/share/ca-certificates; do
+            copy=$(mktemp -d -p \"$SCRATCH\"); mount -t tmpfs none $copy; cp -a $folder/. $copy/; mount --bind $copy $folder
+        done
+        mount -t tmpfs none /etc/ca-certificates/update.d
+        leaf=\"$RTCCTL_STATE/certs/call.example.org/cert.pem\"
+        \"$RTCCTL\" cert trust --yes; openssl verify $leaf; ls /usr/local/share/ca-certificates
+        \"$RTCCTL\" cert untrust --yes; ! openssl verify $leaf; ls /usr/local/share/ca-certificates /etc/ssl/certs | grep rtcctl- || echo gone";
+    let done = home.command("unshare").args(["-m", "sh", "-c", script]).output().unwrap();
+    let said = text(&done);
+    assert!(done.status.success() && said.contains("cert.pem: OK") && said.contains("rtcctl-") && said.trim_end().contains("gone"), "{said}");
+    assert!(!home.dir.path().join("home/.pki").exists() && !home.state().join("trust.json").exists());
+}
+
+/// The binary with a config, a state and a home of its own.
+struct Cli {
+    dir: tempfile::TempDir,
+}
+
+impl Cli {
+    fn new() -> Self {
+        let config =
+            "[site]\naddress = \"call.example.org\"\naliases = [\"192.168.1.20\"]\n[cert]\nca = \"local\"\n[signal]\nopen_rooms = \"anyone\"\n";
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("home")).unwrap();
+        fs::write(dir.path().join("rtcctl.toml"), config).unwrap();
+        Self { dir }
+    }
+
+    fn state(&self) -> std::path::PathBuf {
+        self.dir.path().join("state")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("RTCCTL_CONFIG", self.dir.path().join("rtcctl.toml")).env("RTCCTL_STATE", self.state()).env("HOME", self.dir.path().join("home"));
+        command.env("RTCCTL", env!("CARGO_BIN_EXE_rtcctl")).env("SCRATCH", self.dir.path());
+        command.env_remove("SUDO_USER").env("LC_ALL", "C").stdin(std::process::Stdio::null());
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        self.command(env!("CARGO_BIN_EXE_rtcctl")).args(words).output().unwrap()
+    }
+
+    fn json(&self, words: &[&str]) -> serde_json::Value {
+        let output = self.run(&[words, &["--json"]].concat());
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&output)))
+    }
+}
+
 /// An HTTPS server that gives everybody the same page, for as long as the test binary runs.
 fn serve(bundle: Bundle) -> u16 {
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
