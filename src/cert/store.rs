@@ -91,7 +91,9 @@ impl Store {
 
     /// The live bundle. Errors only when the files cannot be read at all (permission).
     pub fn load(&self, site: &str) -> anyhow::Result<Found> {
-        let folder = self.folder(site);
+        // The link is followed once: chain and key come from one version even if it moves meanwhile.
+        let link = self.folder(site);
+        let folder = fs::read_link(&link).map_or(link, |target| self.certs.join(target));
         let read = |name: &str| match fs::read(folder.join(name)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             read => read.map(Some).with_context(|| format!("read {}", folder.join(name).display())),

@@ -254,14 +254,18 @@ fn ca(cx: &Cx, args: &CaArgs) -> Result<(), Failure> {
 /// The local CA, or why there is none.
 pub(super) fn existing_ca(cx: &Cx, config: &Config) -> Result<LocalCa, Failure> {
     let state = cx.paths(config).state;
-    let found = cert::local_ca(&state).map_err(|error| {
-        let failure = Failure::from(error);
-        if nix::unistd::geteuid().is_root() { failure } else { failure.hint("run it with sudo if the service runs as root") }
-    })?;
+    let found = cert::local_ca(&state).map_err(unreadable)?;
     found.ok_or_else(|| {
         Failure::new(Exit::No, format!("there is no local CA in {} yet", state.display()))
             .hint("make one: rtcctl up, or rtcctl cert issue --self-signed")
     })
+}
+
+/// The state of a service that runs as root is closed to others.
+fn unreadable(error: anyhow::Error) -> Failure {
+    let denied = error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::PermissionDenied));
+    let failure = Failure::from(error);
+    if denied { failure.hint("run it with sudo: this state belongs to another user") } else { failure }
 }
 
 /// Where other devices get the CA: on plain http, because they do not trust us yet. A daemon that had to move to high ports knows best.
@@ -293,8 +297,8 @@ fn rows(cx: &Cx, config: &Config) -> Result<Rows, Failure> {
     let now = SystemTime::now();
     let (mut rows, mut broken) = (Vec::new(), Vec::new());
     let local = cert::local_ca(&state).ok().flatten();
-    for site in store.sites()? {
-        match store.load(&site)? {
+    for site in store.sites().map_err(unreadable)? {
+        match store.load(&site).map_err(unreadable)? {
             Found::Nothing => {}
             Found::Broken(why) => broken.push((site, why)),
             Found::Bundle(mut bundle) => {

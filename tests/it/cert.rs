@@ -369,6 +369,46 @@ fn a_store_made_for_us_goes_again_unless_others_use_it() {
 }
 
 #[test]
+fn root_writes_the_store_of_another_user_as_that_user() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let (state, home) = (dir.path().join("state"), dir.path().join("home"));
+    fs::create_dir(&home).unwrap();
+    std::os::unix::fs::chown(&home, Some(12_345), Some(12_345)).unwrap();
+    cert::ensure_local(&state, "lan", &names(&LAN), SystemTime::now()).unwrap();
+    let ca = cert::local_ca(&state).unwrap().unwrap();
+    let survey = trust::survey(&scope(&home, &dir.path().join("no-system")), &ca);
+    assert_eq!(trust::add(&state, &ca, &survey.places[0]).unwrap(), Added::Done);
+    for file in [".pki", ".pki/nssdb", ".pki/nssdb/cert9.db", ".pki/nssdb/key4.db"] {
+        assert_eq!(fs::metadata(home.join(file)).unwrap().uid(), 12_345, "{file}");
+    }
+    trust::remove(&state, &trust::records(&state).unwrap()[0]).unwrap();
+    assert!(!home.join(".pki").exists());
+}
+
+#[test]
+fn another_user_hears_that_the_state_is_closed() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let home = Cli::new();
+    home.run(&["cert", "issue"]);
+    fs::set_permissions(home.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for words in [["cert", "ca"], ["cert", "list"], ["cert", "trust"]] {
+        let mut command = home.command("setpriv");
+        // A copy: the build's own folder may be closed to that user.
+        let binary = home.dir.path().join("rtcctl");
+        fs::copy(env!("CARGO_BIN_EXE_rtcctl"), &binary).unwrap();
+        let output = command.args(["--reuid=12345", "--regid=12345", "--clear-groups"]).arg(&binary).args(words).current_dir("/").output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+        assert!(text(&output).contains("Permission denied") && text(&output).contains("hint: run it with sudo"), "{words:?}: {}", text(&output));
+    }
+}
+
+#[test]
 fn the_system_store_is_written_verified_and_undone() {
     let dir = tempfile::tempdir().unwrap();
     let (state, root) = (dir.path().join("state"), dir.path().join("root"));
