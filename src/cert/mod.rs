@@ -4,13 +4,15 @@
 
 pub mod bundle;
 pub mod local;
+pub mod own;
 pub mod profile;
 pub mod renew;
 pub mod selfsigned;
 pub mod store;
 pub mod trust;
 
-pub use bundle::{Bundle, load_files};
+pub use bundle::Bundle;
 pub use local::{Ensured, LocalCa, ensure_every, ensure_local, local_ca};
+pub use own::load_files;
 pub use profile::mobileconfig;
 pub use store::site_folder;

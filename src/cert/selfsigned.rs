@@ -1,4 +1,4 @@
-//! Pure: makes a local CA that can vouch for nothing but its site and private networks, and its leaves. Keys come from the system's random source.
+//! Makes a local CA that can vouch for nothing but its site and private networks, and its leaves. Keeps nothing: PEM goes out, time comes in.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime};
