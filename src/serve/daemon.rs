@@ -1,14 +1,13 @@
 //! From nothing to ready, and from ready to nothing, in order. Whatever runs has an owner here.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use axum::response::IntoResponse as _;
-use http::{StatusCode, header};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -18,22 +17,18 @@ use tokio_util::task::TaskTracker;
 
 use super::admin::Admin;
 use super::book::{Book, Notes, RelaySlot};
-use super::certificate::{self, Live, seconds};
-use super::claim::{self, Claim};
-use super::conn::{self, Held, Version};
+use super::certificate::seconds;
+use super::claim::Claim;
 use super::front::Front;
 use super::http::{Roles, Site, View};
 use super::keeper::{self, Keeper, Reload, Seen};
-use super::listen::{self, Listeners};
+use super::open::Opened;
 use super::seats::Seats;
-use super::traffic::Traffic;
-use super::{accept, relayed};
+use super::{listen, relayed, scrape};
 use crate::config::model::{Address, Authority, Config};
-use crate::config::{HostName, Paths, Secret, SiteNames};
-use crate::host::{Machine, files};
+use crate::config::{HostName, Paths};
 use crate::net::tls::{self, Swap};
 use crate::signal::{IceSettings, Settings as SignalSettings, Signal};
-use crate::telemetry::metrics;
 use crate::telemetry::status::ListenerStatus;
 use crate::turn::{Intake, Relay, Settings as TurnSettings, StartError};
 use crate::ui::{Exit, Failure};
@@ -42,64 +37,6 @@ use crate::ui::{Exit, Failure};
 const STOP: Duration = Duration::from_millis(4500);
 /// How long the relay waits for its calls to end.
 const DRAIN: Duration = Duration::from_secs(2);
-/// Random bytes of a secret.
-const SECRET: usize = 32;
-/// Scrapers at once.
-const SCRAPERS: usize = 16;
-/// 8443 and 8080 stand in for these without the right to bind them.
-const STAND_INS: [(u16, u16); 2] = [(443, 8443), (80, 8080)];
-
-/// Everything that can be refused before the first thread runs.
-pub(super) struct Opened {
-    claim: Claim,
-    admin: UnixListener,
-    https: Listeners,
-    http: Option<Listeners>,
-    metrics: Option<TcpListener>,
-    turn_secret: Secret,
-    signal_key: Secret,
-    machine: Machine,
-    names: SiteNames,
-    swap: Arc<Swap>,
-    live: Live,
-    stamp: Option<[Option<SystemTime>; 2]>,
-    notes: Vec<String>,
-}
-
-/// Claims the place, binds what clients connect to, reads or makes secrets and certificate; in this order, so that a second daemon touches nothing.
-pub(super) fn open(config: &Config, paths: &Paths) -> Result<Opened, Failure> {
-    let (claim, admin) = claim::claim(paths)?;
-    let site = &config.site;
-    let stand_in = |port: u16| STAND_INS.iter().find(|(usual, _)| site.ports_may_move && *usual == port).map(|(_, other)| *other);
-    let https = listen::open(&site.listen, site.https_port, stand_in(site.https_port))?;
-    let http = site.http_port.map(|port| listen::open(&site.listen, port, stand_in(port))).transpose()?;
-    let mut notes: Vec<String> = https.notes.iter().chain(http.iter().flat_map(|http| &http.notes)).cloned().collect();
-    notes.dedup();
-    let metrics = config.metrics.listen.and_then(|address| match listen::open(&[address.ip()], address.port(), None) {
-        Ok(mut listeners) => listeners.sockets.pop(),
-        Err(failure) => {
-            notes.push(format!("no metrics: {}", failure.message));
-            None
-        }
-    });
-    files::make_dir(&paths.state, 0o700).map_err(refused)?;
-    let turn_secret = secret(&config.turn.secret_file.clone().unwrap_or_else(|| paths.turn_secret()))?;
-    let signal_key = secret(&paths.signal_key())?;
-    let machine = Machine::look().map_err(|error| Failure::new(Exit::Resource, format!("look at the interfaces: {error}")))?;
-    let names = SiteNames::of(config, &machine.hostname, &machine.addresses);
-    let swap = Arc::new(Swap::default());
-    let stamp = certificate::stamp(config);
-    let live = certificate::refresh(config, paths, &names, &swap)?;
-    Ok(Opened { claim, admin, https, http, metrics, turn_secret, signal_key, machine, names, swap, live, stamp, notes })
-}
-
-fn secret(path: &std::path::Path) -> Result<Secret, Failure> {
-    files::secret_file(path, SECRET).map(Secret::new).map_err(refused)
-}
-
-fn refused(error: files::FileError) -> Failure {
-    Failure::new(Exit::Resource, error.to_string())
-}
 
 /// Serves until something ends it.
 pub(super) async fn run(config: Config, paths: Paths, opened: Opened) -> Result<(), Failure> {
@@ -229,7 +166,7 @@ impl Daemon {
             self.run_service("the http port", Arc::clone(&front).run_plain(listener));
         }
         for listener in tokio_listeners(sockets.metrics)? {
-            let metrics = serve_metrics(listener, Arc::clone(&self.book), self.tasks.clone(), self.stop.clone());
+            let metrics = scrape::run(listener, Arc::clone(&self.book), self.tasks.clone(), self.stop.clone());
             self.run_service("metrics", metrics);
         }
         Ok(())
@@ -350,7 +287,7 @@ struct Sockets {
 }
 
 impl Sockets {
-    fn listed(&self, relay: &Relay, admin: &std::path::Path, since: u64) -> Vec<ListenerStatus> {
+    fn listed(&self, relay: &Relay, admin: &Path, since: u64) -> Vec<ListenerStatus> {
         let entry = |address: String, protocol: &str, serves: &str| ListenerStatus {
             address,
             protocol: protocol.to_owned(),
@@ -375,27 +312,6 @@ fn tokio_listeners(sockets: impl IntoIterator<Item = TcpListener>) -> Result<Vec
     let adopt =
         |socket| tokio::net::TcpListener::from_std(socket).map_err(|error| Failure::new(Exit::Resource, format!("watch a listener: {error}")));
     sockets.into_iter().map(adopt).collect()
-}
-
-/// `GET /metrics`, nothing else.
-async fn serve_metrics(listener: tokio::net::TcpListener, book: Arc<Book>, tasks: TaskTracker, stop: CancellationToken) {
-    let (seats, traffic) = (Seats::new(SCRAPERS, SCRAPERS), Traffic::default());
-    accept::run(listener, &traffic, &stop, |tcp, client: SocketAddr| {
-        let Some(seat) = seats.take(client.ip()) else { return };
-        let (book, tracker, stop) = (Arc::clone(&book), tasks.clone(), stop.clone());
-        tasks.spawn(async move {
-            let answer = move |request: http::Request<hyper::body::Incoming>| {
-                let answer = match (request.method(), request.uri().path()) {
-                    (&http::Method::GET, "/metrics") => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], book.metrics()).into_response(),
-                    (_, "/metrics") => StatusCode::METHOD_NOT_ALLOWED.into_response(),
-                    _ => StatusCode::NOT_FOUND.into_response(),
-                };
-                std::future::ready(answer)
-            };
-            conn::serve(Held { io: tcp, _seat: seat }, Version::Http1, &tracker, &stop, answer).await;
-        });
-    })
-    .await;
 }
 
 /// Says that we live for as long as the relay does; systemd restarts a daemon that has stopped saying so.

@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_journal_that_is_not_our_stderr_gets_no_prefix() {
-        let found = nix::sys::stat::fstat(std::io::stderr()).unwrap();
+        let found = nix::sys::stat::fstat(io::stderr()).unwrap();
         assert!(is_stderr(&format!("{}:{}", found.st_dev, found.st_ino)));
         assert!(!is_stderr(&format!("{}:{}", found.st_dev, found.st_ino + 1)));
         assert!(!is_stderr(""));

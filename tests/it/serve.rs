@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream as StdTcpStream};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
@@ -233,6 +233,36 @@ fn ctrl_c_and_the_stop_verb_end_it_too() {
 }
 
 #[test]
+fn systemd_hears_of_readiness_of_life_and_of_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let mut daemon = Daemon::start_by("", |home| {
+        let mut command = home.command();
+        command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000");
+        home.spawn_as(command)
+    });
+    let mut heard = String::new();
+    let mut hear_until = |word: &str| {
+        let mut bytes = [0; 512];
+        while !heard.contains(word) {
+            let length = socket.recv(&mut bytes).unwrap_or_else(|error| panic!("{word} never came ({error}): {heard}"));
+            heard.push_str(&String::from_utf8_lossy(&bytes[..length]));
+            heard.push('\n');
+        }
+        std::mem::take(&mut heard)
+    };
+    let said = hear_until("READY=1");
+    assert!(said.contains(&format!("STATUS={}", daemon.url("/"))), "{said}");
+    hear_until("WATCHDOG=1");
+    hear_until("WATCHDOG=1");
+    daemon.signal(Signal::SIGTERM);
+    hear_until("STOPPING=1");
+    assert_eq!(daemon.ended(STOPPED).code(), Some(0));
+}
+
+#[test]
 fn a_second_daemon_is_refused_and_the_first_stays_well() {
     let daemon = Daemon::start();
     let second = daemon.home.serve_and_wait();
@@ -434,7 +464,10 @@ impl Namespace {
         let made = Command::new("ip").args(["netns", "add", &name]).output();
         if !made.as_ref().is_ok_and(|made| made.status.success()) {
             assert_ne!(std::env::var("RTCCTL_REQUIRE").as_deref(), Ok("all"), "no network namespace to be had: {made:?}");
-            eprintln!("SKIPPED: a network namespace needs root and iproute2: {made:?}");
+            #[allow(clippy::print_stderr, reason = "a test that did not run must be seen")]
+            {
+                eprintln!("SKIPPED: a network namespace needs root and iproute2: {made:?}");
+            }
             return None;
         }
         let namespace = Self { name };

@@ -1,0 +1,72 @@
+//! What is had or refused before the first thread runs: the place, the ports, the secrets, the certificate.
+
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::certificate::{self, Live};
+use super::claim::{self, Claim};
+use super::listen::{self, Listeners};
+use crate::config::{Config, Paths, Secret, SiteNames};
+use crate::host::{Machine, files};
+use crate::net::tls::Swap;
+use crate::ui::{Exit, Failure};
+
+/// Random bytes of a secret.
+const SECRET: usize = 32;
+/// 8443 and 8080 stand in for these without the right to bind them.
+const STAND_INS: [(u16, u16); 2] = [(443, 8443), (80, 8080)];
+
+/// Everything that can be refused before the first thread runs.
+pub(super) struct Opened {
+    pub(super) claim: Claim,
+    pub(super) admin: UnixListener,
+    pub(super) https: Listeners,
+    pub(super) http: Option<Listeners>,
+    pub(super) metrics: Option<TcpListener>,
+    pub(super) turn_secret: Secret,
+    pub(super) signal_key: Secret,
+    pub(super) machine: Machine,
+    pub(super) names: SiteNames,
+    pub(super) swap: Arc<Swap>,
+    pub(super) live: Live,
+    pub(super) stamp: Option<[Option<SystemTime>; 2]>,
+    pub(super) notes: Vec<String>,
+}
+
+/// Claims the place, binds what clients connect to, reads or makes secrets and certificate; in this order, so that a second daemon touches nothing.
+pub(super) fn open(config: &Config, paths: &Paths) -> Result<Opened, Failure> {
+    let (claim, admin) = claim::claim(paths)?;
+    let site = &config.site;
+    let stand_in = |port: u16| STAND_INS.iter().find(|(usual, _)| site.ports_may_move && *usual == port).map(|(_, other)| *other);
+    let https = listen::open(&site.listen, site.https_port, stand_in(site.https_port))?;
+    let http = site.http_port.map(|port| listen::open(&site.listen, port, stand_in(port))).transpose()?;
+    let mut notes: Vec<String> = https.notes.iter().chain(http.iter().flat_map(|http| &http.notes)).cloned().collect();
+    notes.dedup();
+    let metrics = config.metrics.listen.and_then(|address| match listen::open(&[address.ip()], address.port(), None) {
+        Ok(mut listeners) => listeners.sockets.pop(),
+        Err(failure) => {
+            notes.push(format!("no metrics: {}", failure.message));
+            None
+        }
+    });
+    files::make_dir(&paths.state, 0o700).map_err(refused)?;
+    let turn_secret = secret(&config.turn.secret_file.clone().unwrap_or_else(|| paths.turn_secret()))?;
+    let signal_key = secret(&paths.signal_key())?;
+    let machine = Machine::look().map_err(|error| Failure::new(Exit::Resource, format!("look at the interfaces: {error}")))?;
+    let names = SiteNames::of(config, &machine.hostname, &machine.addresses);
+    let swap = Arc::new(Swap::default());
+    let stamp = certificate::stamp(config);
+    let live = certificate::refresh(config, paths, &names, &swap)?;
+    Ok(Opened { claim, admin, https, http, metrics, turn_secret, signal_key, machine, names, swap, live, stamp, notes })
+}
+
+fn secret(path: &Path) -> Result<Secret, Failure> {
+    files::secret_file(path, SECRET).map(Secret::new).map_err(refused)
+}
+
+fn refused(error: files::FileError) -> Failure {
+    Failure::new(Exit::Resource, error.to_string())
+}
