@@ -5,6 +5,7 @@
 pub mod failure;
 pub mod progress;
 pub(crate) mod qr;
+mod question;
 pub mod table;
 mod voice;
 
