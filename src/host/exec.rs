@@ -6,6 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::files::FileError;
+
 /// A program with its arguments and what it is fed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cmd {
@@ -63,27 +65,18 @@ pub enum HostError {
     Deadline { cmd: Cmd },
     #[error("{cmd}: exit {}: {}", .output.code, last_line(&.output.stderr))]
     Failed { cmd: Cmd, output: Output },
-    #[error("{doing} {}: {}", .path.display(), reason(.source))]
-    File { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 impl HostError {
     /// The kernel's word, when this was about a file.
     pub fn io(&self) -> Option<&io::Error> {
         match self {
-            Self::Start { source, .. } | Self::File { source, .. } => Some(source),
+            Self::Start { source, .. } => Some(source),
+            Self::File(error) => Some(&error.cause),
             Self::Deadline { .. } | Self::Failed { .. } => None,
         }
-    }
-}
-
-/// In the words of a person, for the three reasons that a person can do something about.
-fn reason(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::StorageFull => "the disk is full".into(),
-        io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only".into(),
-        io::ErrorKind::PermissionDenied => "permission denied".into(),
-        _ => error.to_string(),
     }
 }
 

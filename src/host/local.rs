@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 
 use super::exec::{Cmd, Entry, Host, HostError, Kind, Output};
-use super::files;
+use super::files::{self, FileError};
 
 /// Bytes kept of each stream of a command.
 const OUTPUT_LIMIT: u64 = 1 << 20;
@@ -59,7 +59,7 @@ impl Host for Local {
     }
 
     fn write(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<(), HostError> {
-        files::write_atomic(path, bytes, mode).map_err(|e| from_anyhow("write", path, e))
+        Ok(files::write_atomic(path, bytes, mode)?)
     }
 
     fn put(&self, local: &Path, path: &Path, mode: u32) -> Result<(), HostError> {
@@ -70,7 +70,7 @@ impl Host for Local {
     }
 
     fn make_dir(&self, path: &Path, mode: u32) -> Result<(), HostError> {
-        files::make_dir(path, mode).map_err(|e| from_anyhow("make folder", path, e))
+        Ok(files::make_dir(path, mode)?)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), HostError> {
@@ -80,7 +80,7 @@ impl Host for Local {
     }
 
     fn relink(&self, link: &Path, target: &Path) -> Result<(), HostError> {
-        files::relink(link, target).map_err(|e| from_anyhow("link", link, e))
+        Ok(files::relink(link, target)?)
     }
 
     fn remove(&self, path: &Path) -> Result<(), HostError> {
@@ -97,13 +97,13 @@ impl Host for Local {
     }
 
     fn give(&self, path: &Path, user: &str) -> Result<(), HostError> {
-        let unknown = || HostError::File { doing: "give away", path: path.into(), source: io::Error::other(format!("no such user: {user}")) };
+        let unknown = || about("give away", path)(io::Error::other(format!("no such user: {user}")));
         let user = nix::unistd::User::from_name(user).ok().flatten().ok_or_else(unknown)?;
         std::os::unix::fs::lchown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw())).map_err(about("give away", path))
     }
 
     fn secret(&self, path: &Path) -> Result<(), HostError> {
-        files::secret_file(path, 32).map(drop).map_err(|e| from_anyhow("make", path, e))
+        Ok(files::secret_file(path, 32).map(drop)?)
     }
 
     fn free_bytes(&self, path: &Path) -> Result<u64, HostError> {
@@ -154,7 +154,7 @@ fn keep_beginning(mut pipe: impl Read) -> String {
 }
 
 fn about(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> HostError {
-    move |source| HostError::File { doing, path: PathBuf::from(path), source }
+    move |cause| HostError::File(FileError { doing, path: PathBuf::from(path), cause })
 }
 
 fn found<T>(result: io::Result<T>, doing: &'static str, path: &Path) -> Result<Option<T>, HostError> {

@@ -1,1 +1,8 @@
-//! Config to files: what rtcctl writes onto a machine, as data. Pure: nothing is written here.
+//! Config to files: what rtcctl writes onto a machine, as data. The templates under `templates/` are part of the binary.
+//!
+//! Not for: writing anything (`deploy` does).
+
+mod engine;
+pub mod systemd;
+
+pub use engine::RenderError;
