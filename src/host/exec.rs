@@ -84,6 +84,15 @@ fn last_line(text: &str) -> &str {
     text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing")
 }
 
+/// SHA-256 in lower-case hex.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref())
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// What stands at a path; links are not followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -112,6 +121,9 @@ pub trait Host {
     /// `None` when there is no such file.
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError>;
 
+    /// SHA-256 in hex; `None` when there is no such file.
+    fn digest(&self, path: &Path) -> Result<Option<String>, HostError>;
+
     /// Names in a folder, sorted; empty when there is none.
     fn list(&self, path: &Path) -> Result<Vec<String>, HostError>;
 
@@ -135,7 +147,7 @@ pub trait Host {
     /// With everything inside; links are removed, not followed.
     fn remove_tree(&self, path: &Path) -> Result<(), HostError>;
 
-    /// Hands a file or folder to a user and its group of the same name.
+    /// Hands a file, or a folder with everything inside, to a user and its group of the same name. Links are not followed.
     fn give(&self, path: &Path, user: &str) -> Result<(), HostError>;
 
     /// A random secret that is made once, readable by its owner alone.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 
-use super::exec::{Cmd, Entry, Host, HostError, Kind, Output};
+use super::exec::{Cmd, Entry, Host, HostError, Kind, Output, hex};
 use super::files::{self, FileError};
 
 /// Bytes kept of each stream of a command.
@@ -49,6 +49,18 @@ impl Host for Local {
 
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError> {
         found(fs::read(path), "read", path)
+    }
+
+    fn digest(&self, path: &Path) -> Result<Option<String>, HostError> {
+        let Some(mut file) = found(fs::File::open(path), "read", path)? else { return Ok(None) };
+        let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+        let mut buffer = vec![0; 1 << 18];
+        loop {
+            match file.read(&mut buffer).map_err(about("read", path))? {
+                0 => return Ok(Some(hex(context.finish().as_ref()))),
+                n => context.update(&buffer[..n]),
+            }
+        }
     }
 
     fn list(&self, path: &Path) -> Result<Vec<String>, HostError> {
@@ -99,7 +111,7 @@ impl Host for Local {
     fn give(&self, path: &Path, user: &str) -> Result<(), HostError> {
         let unknown = || about("give away", path)(io::Error::other(format!("no such user: {user}")));
         let user = nix::unistd::User::from_name(user).ok().flatten().ok_or_else(unknown)?;
-        std::os::unix::fs::lchown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw())).map_err(about("give away", path))
+        give_tree(path, user.uid.as_raw(), user.gid.as_raw())
     }
 
     fn secret(&self, path: &Path) -> Result<(), HostError> {
@@ -111,6 +123,17 @@ impl Host for Local {
         let stat = nix::sys::statvfs::statvfs(existing).map_err(|e| about("look at", existing)(e.into()))?;
         Ok(u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size())))
     }
+}
+
+fn give_tree(path: &Path, uid: u32, gid: u32) -> Result<(), HostError> {
+    std::os::unix::fs::lchown(path, Some(uid), Some(gid)).map_err(about("give away", path))?;
+    if !fs::symlink_metadata(path).map_err(about("look at", path))?.is_dir() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(path).map_err(about("list", path))? {
+        give_tree(&entry.map_err(about("list", path))?.path(), uid, gid)?;
+    }
+    Ok(())
 }
 
 /// `None`: the deadline passed and the whole group was killed.

@@ -9,6 +9,6 @@ pub mod machine;
 pub mod ports;
 pub mod script;
 
-pub use exec::{Cmd, Entry, Host, HostError, Kind, Output};
+pub use exec::{Cmd, Entry, Host, HostError, Kind, Output, sha256};
 pub use local::Local;
 pub use machine::Machine;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::exec::{Cmd, Entry, Host, HostError, Kind, Output};
+use super::exec::{Cmd, Entry, Host, HostError, Kind, Output, sha256};
 use super::files::FileError;
 
 /// What stands at a path of the made-up machine.
@@ -94,6 +94,10 @@ impl Host for Script {
         Ok(things.get(&self.follow(path)).filter(|t| t.kind == Kind::File).map(|t| t.bytes.clone()))
     }
 
+    fn digest(&self, path: &Path) -> Result<Option<String>, HostError> {
+        Ok(self.read(path)?.map(|bytes| sha256(&bytes)))
+    }
+
     fn list(&self, path: &Path) -> Result<Vec<String>, HostError> {
         let inside = |p: &&PathBuf| p.parent() == Some(path);
         Ok(self.things.borrow().keys().filter(inside).filter_map(|p| p.file_name()?.to_str().map(str::to_owned)).collect())
@@ -158,7 +162,9 @@ impl Host for Script {
     fn give(&self, path: &Path, user: &str) -> Result<(), HostError> {
         self.act(format!("give {} {user}", path.display()), path)?;
         let missing = || file_error("give away", path, io::ErrorKind::NotFound.into());
-        self.things.borrow_mut().get_mut(path).ok_or_else(missing)?.owner = user.into();
+        let mut things = self.things.borrow_mut();
+        things.get(path).ok_or_else(missing)?;
+        things.iter_mut().filter(|(p, _)| p.starts_with(path)).for_each(|(_, thing)| thing.owner = user.into());
         Ok(())
     }
 

@@ -1,0 +1,124 @@
+//! Taking away everything that `up` ever made, and looking whether it is gone. Killed at any point, the next purge goes on: the manifest goes last.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::apply::remove_user;
+use super::lock::Lock;
+use super::manifest::Manifest;
+use super::plan::unit_path;
+use super::service::Service;
+use crate::config::Paths;
+use crate::host::{Cmd, Host, HostError};
+
+/// What a purge found and left.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Purged {
+    /// Files and folders that went, the topmost name of each.
+    pub removed: Vec<PathBuf>,
+    pub user: Option<String>,
+    /// In our folders, but not ours.
+    pub foreign: Vec<PathBuf>,
+    /// Ours, and still there afterwards.
+    pub remains: Vec<String>,
+}
+
+/// Everything below the state folder that may be ours, in the order in which it goes.
+const KNOWN: &[&str] =
+    &["current", "releases", "certs", "acme", "ca", "log", "run", "turn.secret", "signal.key", "trust.json", "history.jsonl"];
+
+/// Stops the service first. The lock, which lies in the state folder, goes with it.
+pub fn purge(host: &dyn Host, service: &dyn Service, name: &str, paths: &Paths, lock: Lock) -> anyhow::Result<Purged> {
+    let (manifest, _) = Manifest::load(host, &paths.state)?;
+    let mut purged = Purged { user: manifest.user.clone(), ..Purged::default() };
+    service.stop()?;
+    if !manifest.files.is_empty() {
+        service.disable()?;
+    }
+    for file in &manifest.files {
+        take(host, file, &mut purged)?;
+    }
+    if manifest.files.contains(&unit_path(name)) {
+        host.run(&Cmd::new(["systemctl", "daemon-reload"]))?;
+    }
+    if let Some(user) = &manifest.user {
+        remove_user(host, user)?;
+    }
+    for entry in host.list(&paths.state)? {
+        if is_ours(&entry, name) {
+            take(host, &paths.state.join(entry), &mut purged)?;
+        }
+    }
+    take(host, &paths.run, &mut purged)?;
+    // From here on there is nothing to remember.
+    host.remove(&Manifest::path(&paths.state))?;
+    lock.remove()?;
+    for folder in manifest.folders.iter().rev() {
+        remove_if_empty(host, folder, &mut purged)?;
+    }
+    prove(host, &manifest, paths, &mut purged)?;
+    Ok(purged)
+}
+
+/// One of our names, a broken file that was set aside (`turn.secret.broken-1`), a write that a crash cut off (`.turn.secret.x`), a unit kept as backup.
+fn is_ours(entry: &str, name: &str) -> bool {
+    let bare = entry.strip_prefix('.').unwrap_or(entry);
+    let is = |known: &str| bare == known || bare.strip_prefix(known).is_some_and(|rest| rest.starts_with('.'));
+    KNOWN.iter().any(|known| is(known)) || entry.starts_with(&format!("{name}.service.by-hand-")) || entry == "manifest.json.broken" || entry.starts_with(".manifest.json.")
+}
+
+fn take(host: &dyn Host, path: &Path, purged: &mut Purged) -> Result<(), HostError> {
+    if host.entry(path)?.is_some() {
+        host.remove_tree(path)?;
+        purged.removed.push(path.into());
+    }
+    Ok(())
+}
+
+/// A folder of ours with somebody else's things in it stays, and so does what it lies in.
+fn remove_if_empty(host: &dyn Host, folder: &Path, purged: &mut Purged) -> Result<(), HostError> {
+    if host.entry(folder)?.is_none() {
+        return Ok(());
+    }
+    let inside = host.list(folder)?;
+    if inside.is_empty() {
+        host.remove(folder)?;
+        purged.removed.push(folder.into());
+    } else {
+        // What keeps an inner folder keeps the outer one too, and is named once.
+        let named = purged.foreign.clone();
+        let new = inside.iter().map(|name| folder.join(name)).filter(|path| !named.iter().any(|known| known.starts_with(path)));
+        purged.foreign.extend(new);
+    }
+    Ok(())
+}
+
+fn prove(host: &dyn Host, manifest: &Manifest, paths: &Paths, purged: &mut Purged) -> Result<(), HostError> {
+    for file in manifest.files.iter().chain([&paths.current(), &paths.releases(), &paths.certs(), &paths.ca(), &paths.run]) {
+        if host.entry(file)?.is_some() {
+            purged.remains.push(format!("still there: {}", file.display()));
+        }
+    }
+    for database in ["passwd", "group"] {
+        if let Some(user) = manifest.user.as_ref().filter(|user| host.run(&Cmd::new(["getent", database, user])).is_ok()) {
+            purged.remains.push(format!("still in {database}: {user}"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_ours;
+
+    #[test]
+    fn only_our_names_are_ours() {
+        for entry in ["certs", "turn.secret", "turn.secret.broken-1", ".turn.secret.Ab3", "rtcctl.service.by-hand-3", "manifest.json.broken"] {
+            assert!(is_ours(entry, "rtcctl"), "{entry}");
+        }
+        for entry in ["photos", "certs-of-mine", "manifest.json", "lock", ".bashrc", "login", "other.service.by-hand-1"] {
+            assert!(!is_ours(entry, "rtcctl"), "{entry}");
+        }
+    }
+}
