@@ -35,6 +35,13 @@ pub struct StepFailed {
     pub interrupted: bool,
 }
 
+impl StepFailed {
+    /// The service did not come up: its own words say more.
+    pub fn is_about_service(&self) -> bool {
+        self.cause.downcast_ref::<NotReady>().is_some()
+    }
+}
+
 /// What could not be taken back: one sentence each.
 pub type Remains = Vec<String>;
 
@@ -94,7 +101,8 @@ impl<'a> Work<'a> {
             }
             Step::MakeUser { name } => {
                 self.undos.push(Undo::RemoveUser(name.clone()));
-                let words = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", name];
+                let words =
+                    ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", name];
                 self.host.run(&Cmd::new(words))?;
             }
             Step::Folder { path, mode, owner } => {

@@ -153,7 +153,10 @@ fn port_facts(config: &Config, paths: &Paths, status: Option<&Status>) -> Vec<Po
         listeners.iter().any(|l| l.address == address && l.protocol == protocol.to_string())
     };
     let others = ports::wanted(config).into_iter().filter(|w| !ours(&w.address.to_string(), w.protocol));
-    others.map(|wanted| PortFact { answer: try_listen(wanted.address, wanted.protocol), wanted }).filter(|fact| !is_own(fact, config, paths)).collect()
+    others
+        .map(|wanted| PortFact { answer: try_listen(wanted.address, wanted.protocol), wanted })
+        .filter(|fact| !is_own(fact, config, paths))
+        .collect()
 }
 
 /// Held by our own service although it does not answer (it starts, or hangs): then it is restarted, not avoided.

@@ -12,4 +12,5 @@ pub mod ports;
 pub mod purge;
 pub mod release;
 pub mod service;
+pub mod state;
 pub mod supervisor;

@@ -182,8 +182,11 @@ fn refuse(want: &Want<'_>, facts: &Facts) -> Result<(), Failure> {
     let needed = 2 * want.binary_bytes + SPARE_BYTES;
     if facts.free_bytes < needed {
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-        return Err(Failure::new(Exit::Resource, format!("too little room in {}: {} MiB free, {} needed", state.display(), facts.free_bytes >> 20, mib(needed)))
-            .hint("free some space, or choose another place with --state DIR"));
+        return Err(Failure::new(
+            Exit::Resource,
+            format!("too little room in {}: {} MiB free, {} needed", state.display(), facts.free_bytes >> 20, mib(needed)),
+        )
+        .hint("free some space, or choose another place with --state DIR"));
     }
     Ok(())
 }
@@ -280,7 +283,9 @@ impl fmt::Display for Step {
             Self::Secret { path, owner } => write!(f, "make secret {} (0600{})", path.display(), owned(owner)),
             Self::Hold { release: Some(number) } => write!(f, "keep release {number} ready to come back"),
             Self::Hold { release: None } => f.write_str("keep the running service ready to come back"),
-            Self::Stage { releases, release, .. } => write!(f, "put release {} into {}", release.number, releases.join(release.number.to_string()).display()),
+            Self::Stage { releases, release, .. } => {
+                write!(f, "put release {} into {}", release.number, releases.join(release.number.to_string()).display())
+            }
             Self::Unit { path, .. } => write!(f, "write {} and reload systemd", path.display()),
             Self::Activate { current, number } => write!(f, "point {} to release {number}", current.display()),
             Self::Enable => f.write_str("enable the service at boot"),
@@ -377,7 +382,8 @@ pub(super) mod tests {
     }
 
     fn check(plan: &Plan, expected: Expect) {
-        let lines: Vec<String> = plan.steps().map(|step| format!("{step}\n")).chain(plan.notes.iter().map(|note| format!("note: {note}\n"))).collect();
+        let lines: Vec<String> =
+            plan.steps().map(|step| format!("{step}\n")).chain(plan.notes.iter().map(|note| format!("note: {note}\n"))).collect();
         expected.assert_eq(&lines.concat());
     }
 

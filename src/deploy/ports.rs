@@ -43,7 +43,8 @@ pub fn wanted(config: &Config) -> Vec<Wanted> {
     for port in &config.turn.ports {
         ports.extend([(*port, Protocol::Udp, "turn.ports"), (*port, Protocol::Tcp, "turn.ports")]);
     }
-    let at = |ip: &IpAddr| ports.iter().map(|(port, protocol, key)| Wanted { address: (*ip, *port).into(), protocol: *protocol, key }).collect::<Vec<_>>();
+    let at =
+        |ip: &IpAddr| ports.iter().map(|(port, protocol, key)| Wanted { address: (*ip, *port).into(), protocol: *protocol, key }).collect::<Vec<_>>();
     config.site.listen.iter().flat_map(at).collect()
 }
 

@@ -25,8 +25,7 @@ pub struct Purged {
 }
 
 /// Everything below the state folder that may be ours, in the order in which it goes.
-const KNOWN: &[&str] =
-    &["current", "releases", "certs", "acme", "ca", "log", "run", "turn.secret", "signal.key", "trust.json", "history.jsonl"];
+const KNOWN: &[&str] = &["current", "releases", "certs", "acme", "ca", "log", "run", "turn.secret", "signal.key", "trust.json", "history.jsonl"];
 
 /// Stops the service first. The lock, which lies in the state folder, goes with it.
 pub fn purge(host: &dyn Host, service: &dyn Service, name: &str, paths: &Paths, lock: Lock) -> anyhow::Result<Purged> {
@@ -65,7 +64,10 @@ pub fn purge(host: &dyn Host, service: &dyn Service, name: &str, paths: &Paths, 
 fn is_ours(entry: &str, name: &str) -> bool {
     let bare = entry.strip_prefix('.').unwrap_or(entry);
     let is = |known: &str| bare == known || bare.strip_prefix(known).is_some_and(|rest| rest.starts_with('.'));
-    KNOWN.iter().any(|known| is(known)) || entry.starts_with(&format!("{name}.service.by-hand-")) || entry == "manifest.json.broken" || entry.starts_with(".manifest.json.")
+    KNOWN.iter().any(|known| is(known))
+        || entry.starts_with(&format!("{name}.service.by-hand-"))
+        || entry == "manifest.json.broken"
+        || entry.starts_with(".manifest.json.")
 }
 
 fn take(host: &dyn Host, path: &Path, purged: &mut Purged) -> Result<(), HostError> {

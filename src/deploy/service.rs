@@ -61,6 +61,11 @@ impl<'a> Installed<'a> {
         Self { host, keeper, name: name.into(), paths: paths.clone(), began: now }
     }
 
+    /// For a state that never had a unit, whoever asks.
+    pub fn stop_supervised(&self) -> anyhow::Result<()> {
+        supervisor::stop(&self.paths, STOP_DEADLINE).map(drop)
+    }
+
     fn unit(&self) -> String {
         format!("{}.service", self.name)
     }
@@ -71,13 +76,20 @@ impl<'a> Installed<'a> {
         self.host.run(&Cmd::new(words).within(STOP_DEADLINE)).map(|output| output.stdout)
     }
 
+    /// A purge that was killed may have taken the unit away already.
+    fn has_unit(&self) -> anyhow::Result<bool> {
+        Ok(self.systemctl(&["show", "--property=LoadState"])?.trim() != "LoadState=not-found")
+    }
+
     /// With systemd: the unit failed, or was restarted by it since it was started by us.
     fn gave_up(&self) -> bool {
         match self.keeper {
             Keeper::Supervisor => supervisor::running(&self.paths).is_none(),
             Keeper::Systemd => {
                 let shown = self.systemctl(&["show", "--property=ActiveState,NRestarts"]).unwrap_or_default();
-                shown.lines().any(|line| line == "ActiveState=failed" || line.strip_prefix("NRestarts=").is_some_and(|n| n.parse::<u32>().is_ok_and(|n| n > 1)))
+                shown.lines().any(|line| {
+                    line == "ActiveState=failed" || line.strip_prefix("NRestarts=").is_some_and(|n| n.parse::<u32>().is_ok_and(|n| n > 1))
+                })
             }
         }
     }
@@ -111,8 +123,9 @@ impl Service for Installed<'_> {
 
     fn stop(&self) -> anyhow::Result<()> {
         match self.keeper {
-            Keeper::Systemd => drop(self.systemctl(&["stop"])?),
-            Keeper::Supervisor => drop(supervisor::stop(&self.paths, STOP_DEADLINE)?),
+            Keeper::Systemd if self.has_unit()? => drop(self.systemctl(&["stop"])?),
+            Keeper::Systemd => {}
+            Keeper::Supervisor => self.stop_supervised()?,
         }
         Ok(())
     }
@@ -125,7 +138,7 @@ impl Service for Installed<'_> {
     }
 
     fn disable(&self) -> anyhow::Result<()> {
-        if self.keeper == Keeper::Systemd {
+        if self.keeper == Keeper::Systemd && self.has_unit()? {
             self.systemctl(&["disable", "--quiet"])?;
         }
         Ok(())

@@ -62,7 +62,10 @@ mod tests {
 
     #[test]
     fn a_newline_cannot_smuggle_in_a_line() {
-        assert_eq!(filled("{{ value | quoted }}", "x\nUser=root").unwrap_err(), r#"render test: invalid operation: a control character in "x\nUser=root" (in test:1)"#);
+        assert_eq!(
+            filled("{{ value | quoted }}", "x\nUser=root").unwrap_err(),
+            r#"render test: invalid operation: a control character in "x\nUser=root" (in test:1)"#
+        );
     }
 
     #[test]

@@ -4,8 +4,7 @@
 
 pub mod failure;
 pub mod progress;
-pub(crate) mod qr;
-mod question;
+pub mod qr;
 pub mod table;
 mod voice;
 

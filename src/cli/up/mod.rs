@@ -1,0 +1,280 @@
+//! `rtcctl up`: plan, certificate, service, proof, link. What fails is taken back.
+
+mod site;
+pub(super) mod words;
+
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use self::site::{Certificate, Site};
+use super::cx::Cx;
+use crate::deploy::apply::{StepFailed, Work};
+use crate::deploy::history;
+use crate::deploy::plan::Plan;
+use crate::deploy::service::{Installed, Service};
+use crate::deploy::state::State;
+use crate::host::Local;
+use crate::probe::{self, Broken, Proof};
+use crate::telemetry::status::{self, ListenerStatus, Status};
+use crate::ui::{Exit, Failure, Ui};
+
+/// The whole proof; on a machine of its own it takes a tenth of a second.
+const PROOF_DEADLINE: Duration = Duration::from_secs(15);
+
+#[derive(Args)]
+pub(super) struct UpArgs {
+    /// Print what would be done, and touch nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not prove the result by a test call
+    #[arg(long)]
+    no_test_call: bool,
+    /// Override a config key, as "site.https_port=8443"; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Answer<'a> {
+    link: &'a str,
+    certificate: &'a Certificate,
+    release: Option<u64>,
+    pid: Option<u32>,
+    listeners: Vec<ListenerStatus>,
+    /// `null` with `--no-test-call`.
+    proof: Option<Proof>,
+    changed: bool,
+    /// Sentences that a person should hear.
+    notes: Vec<String>,
+}
+
+pub(super) fn run(cx: &Cx, args: UpArgs) -> Result<(), Failure> {
+    let site = Site::look(cx, &args.set)?;
+    if args.dry_run {
+        return dry_run(&cx.ui, &site);
+    }
+    site.ask_about_other_states(&cx.ui)?;
+    let interrupt = Interrupt::listen()?;
+    let state =
+        State::open(&site.paths.state, site.mode(), &words::owner("rtcctl up"), cx.timeout()).map_err(|error| words::not_opened(&site, error))?;
+    let planned = site.plan(&state.made);
+    let plan = match planned {
+        Ok(plan) => plan,
+        Err(failure) => {
+            state.abandon().map_err(anyhow::Error::from)?;
+            return Err(failure);
+        }
+    };
+    let up = Up { cx, site: &site, plan, interrupt: &interrupt };
+    up.run(state, !args.no_test_call)
+}
+
+fn dry_run(ui: &Ui, site: &Site) -> Result<(), Failure> {
+    let plan = site.plan(&[])?;
+    if ui.is_json() {
+        #[derive(Serialize)]
+        struct DryRun<'a> {
+            link: &'a str,
+            changed: bool,
+            #[serde(flatten)]
+            plan: &'a Plan,
+        }
+        return ui.out_json("up.dry-run", &DryRun { link: &site.link, changed: !plan.is_empty(), plan: &plan });
+    }
+    words::notes(ui, site.notes.iter().chain(&plan.notes));
+    if plan.is_empty() {
+        return ui.out(format!("nothing to do: {} runs as wanted", site.config.name));
+    }
+    let certificate = format!("certificate for {}", words::names(&site.names.all));
+    let lines =
+        plan.ground.iter().map(ToString::to_string).chain([certificate]).chain(plan.change.iter().chain(&plan.after).map(ToString::to_string));
+    ui.out(lines.collect::<Vec<_>>().join("\n"))?;
+    ui.say(format!("nothing was touched; without --dry-run the link is {}", site.link));
+    Ok(())
+}
+
+struct Up<'a> {
+    cx: &'a Cx,
+    site: &'a Site,
+    plan: Plan,
+    interrupt: &'a Interrupt,
+}
+
+/// Why an `up` did not come to its end.
+enum Broke {
+    Step(StepFailed),
+    Certificate(anyhow::Error),
+    Proof(Broken),
+    Interrupted,
+}
+
+impl Up<'_> {
+    fn run(self, state: State, test_call: bool) -> Result<(), Failure> {
+        let (site, ui) = (self.site, &self.cx.ui);
+        ui.step("plan").ok(words::plan(site, &self.plan));
+        let mut notes: Vec<String> = site.notes.iter().chain(&self.plan.notes).cloned().collect();
+        let entries = history::read(&Local, &site.paths.history()).unwrap_or_default();
+        notes.extend(words::moved(entries.iter().rev().find_map(|entry| entry.link.as_deref()), &site.link));
+        words::notes(ui, &notes);
+
+        let service = Installed::new(&Local, site.keeper, &site.config.name, &site.paths, words::seconds(SystemTime::now()));
+        let interrupted = || self.interrupt.happened();
+        let mut work = Work::new(&Local, &service, self.cx.timeout(), &interrupted);
+        let (certificate, proof) = match self.bring_up(&mut work, &service, test_call) {
+            Ok(done) => done,
+            Err(broke) => return Err(self.take_back(work, &service, state, broke)),
+        };
+        notes.extend(certificate.notes.iter().cloned());
+        let status = work.status().cloned().or_else(|| crate::deploy::facts::running(&site.paths));
+        if let Err(failed) = work.apply(&self.plan.after, &mut |_| {}) {
+            ui.warn(failed.to_string());
+        }
+        let changed = !self.plan.is_empty() || certificate.issued;
+        if changed {
+            self.remember("done", status.as_ref().and_then(|s| s.release));
+        }
+        drop(state);
+        self.answer(&certificate, proof, status, changed, notes)
+    }
+
+    fn bring_up(&self, work: &mut Work<'_>, service: &dyn Service, test_call: bool) -> Result<(Certificate, Option<Proof>), Broke> {
+        let (site, ui) = (self.site, &self.cx.ui);
+        work.apply(&self.plan.ground, &mut |_| {}).map_err(Broke::Step)?;
+
+        let step = ui.step("certificate");
+        let certificate = site.certificate().map_err(Broke::Certificate)?;
+        step.ok(words::certificate(&certificate));
+        words::notes(ui, &certificate.notes);
+
+        let step = ui.step("service");
+        work.apply(&self.plan.change, &mut |doing| step.now(&doing.to_string())).map_err(Broke::Step)?;
+        if certificate.issued && work.status().is_none() {
+            // It runs on from before; it would find the new certificate within a minute by itself.
+            let _ = status::ask(&site.paths.admin_socket(), "reload-certificate", Duration::from_secs(5));
+        }
+        step.ok(words::service(site, work.status().map(|s| s.pid).or_else(|| service.pid()), self.plan.change.is_empty()));
+        if !test_call {
+            ui.step("proof").skip("--no-test-call");
+            return Ok((certificate, None));
+        }
+        let step = ui.step("proof");
+        let proof = self.prove(&certificate)?;
+        step.ok(words::proof(&proof));
+        Ok((certificate, Some(proof)))
+    }
+
+    fn prove(&self, certificate: &Certificate) -> Result<Proof, Broke> {
+        let transports = self.site.config.test_call.transports.clone();
+        let target = probe::Target { link: self.site.link.clone(), roots: certificate.roots.clone(), transports, deadline: PROOF_DEADLINE };
+        self.interrupt.runtime.block_on(async {
+            tokio::select! {
+                proof = probe::prove(&target) => proof.map_err(Broke::Proof),
+                () = self.interrupt.token.cancelled() => Err(Broke::Interrupted),
+            }
+        })
+    }
+
+    /// Says what failed, undoes everything, says how that went.
+    fn take_back(&self, mut work: Work<'_>, service: &dyn Service, state: State, broke: Broke) -> Failure {
+        let ui = &self.cx.ui;
+        let told = words::Told::of(&broke);
+        ui.step(told.label).fail(&told.line);
+        // Before the undo: it may take the log away.
+        let last_words = if told.about_service { service.last_words() } else { Vec::new() };
+        if self.plan.is_empty() && !matches!(broke, Broke::Step(_)) {
+            drop(state);
+            return words::nothing_to_undo(&broke, told, last_words);
+        }
+        let step = ui.step("undo");
+        step.now("putting everything back");
+        let remains = work.undo();
+        if remains.is_empty() {
+            step.ok(words::put_back(&self.plan));
+        } else {
+            step.fail(remains.join("\n"));
+        }
+        if state.made.is_empty() || !remains.is_empty() {
+            self.remember(if remains.is_empty() { "put back" } else { "stuck" }, None);
+            drop(state);
+        } else if let Err(error) = state.abandon() {
+            ui.warn(error.to_string());
+        }
+        words::not_kept(&broke, told, last_words, &remains)
+    }
+
+    /// A history that cannot be written is no reason to fail: the deed is done.
+    fn remember(&self, outcome: &str, release: Option<u64>) {
+        let entry = history::Entry {
+            at: words::seconds(SystemTime::now()),
+            user: words::user(),
+            verb: "up".into(),
+            outcome: outcome.into(),
+            release,
+            link: (outcome == "done").then(|| self.site.link.clone()),
+        };
+        if let Err(error) = history::append(&Local, &self.site.paths.history(), &entry) {
+            self.cx.ui.warn(error.to_string());
+        }
+    }
+
+    fn answer(
+        &self,
+        certificate: &Certificate,
+        proof: Option<Proof>,
+        status: Option<Status>,
+        changed: bool,
+        notes: Vec<String>,
+    ) -> Result<(), Failure> {
+        let (site, ui) = (self.site, &self.cx.ui);
+        if ui.is_json() {
+            let (release, pid) = (status.as_ref().and_then(|s| s.release), status.as_ref().map(|s| s.pid));
+            let listeners = status.map(|s| s.listeners).unwrap_or_default();
+            return ui.out_json("up", &Answer { link: &site.link, certificate, release, pid, listeners, proof, changed, notes });
+        }
+        ui.out(&site.link)?;
+        if ui.stdout_is_terminal() {
+            ui.out(crate::ui::qr::qr(&site.link, ui.unicode()))?;
+        }
+        for line in words::next(site) {
+            ui.say(line);
+        }
+        Ok(())
+    }
+}
+
+/// Ctrl-C and SIGTERM as something that can be asked for and waited for. The runtime that listens also carries the proof.
+struct Interrupt {
+    runtime: tokio::runtime::Runtime,
+    token: CancellationToken,
+}
+
+impl Interrupt {
+    fn listen() -> Result<Self, Failure> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let failed = |e: std::io::Error| Failure::new(Exit::Resource, format!("listen for signals: {e}"));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(failed)?;
+        let token = CancellationToken::new();
+        let (mut interrupt, mut terminate) = {
+            let _inside = runtime.enter();
+            (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?)
+        };
+        let stop = token.clone();
+        // Owned by the runtime, which ends with this command.
+        runtime.spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            stop.cancel();
+        });
+        Ok(Self { runtime, token })
+    }
+
+    fn happened(&self) -> bool {
+        self.token.is_cancelled()
+    }
+}

@@ -1,0 +1,108 @@
+//! The state folder of an installation, held by one operator. What had to be made for it is remembered, and goes again when nothing came of it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::lock::{Lock, LockError, Owner};
+use super::manifest::Manifest;
+use crate::host::files::{self, FileError};
+
+/// Held until it is dropped, abandoned or purged.
+#[derive(Debug)]
+pub struct State {
+    pub lock: Lock,
+    /// Folders that were not there before, outermost first.
+    pub made: Vec<PathBuf>,
+}
+
+impl State {
+    /// Makes the folder with this mode when it is not there, and takes the lock in it.
+    pub fn open(state: &Path, mode: u32, owner: &Owner, patience: Duration) -> Result<Self, LockError> {
+        let mut made: Vec<PathBuf> = state.ancestors().take_while(|folder| !folder.exists()).map(Into::into).collect();
+        made.reverse();
+        let lock = match files::make_dir(state, mode).map_err(LockError::from).and_then(|()| Lock::take(&state.join("lock"), owner, patience)) {
+            Ok(lock) => lock,
+            Err(error) => {
+                remove_empty(&made);
+                return Err(error);
+            }
+        };
+        // Nothing but a lock: a first `up` was killed before it could write down that the folder is its own.
+        if made.is_empty() && !Manifest::path(state).exists() && only_the_lock(state) {
+            made.push(state.into());
+        }
+        Ok(Self { lock, made })
+    }
+
+    /// For an `up` that touched nothing else.
+    pub fn abandon(self) -> Result<(), FileError> {
+        if !self.made.is_empty() {
+            self.lock.remove()?;
+            remove_empty(&self.made);
+        }
+        Ok(())
+    }
+}
+
+fn only_the_lock(state: &Path) -> bool {
+    std::fs::read_dir(state).is_ok_and(|entries| entries.flatten().all(|entry| entry.file_name() == "lock"))
+}
+
+/// What others have put something into meanwhile stays.
+fn remove_empty(folders: &[PathBuf]) {
+    for folder in folders.iter().rev() {
+        if std::fs::remove_dir(folder).is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::State;
+    use crate::deploy::lock::{LockError, Owner};
+
+    fn open(state: &Path) -> Result<State, LockError> {
+        let owner = Owner { user: "anna".into(), pid: 7, command: "rtcctl up".into(), since: 0 };
+        State::open(state, 0o700, &owner, Duration::ZERO)
+    }
+
+    #[test]
+    fn what_was_made_goes_again_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("a/b/state");
+        let opened = open(&state).unwrap();
+        assert_eq!(opened.made, [dir.path().join("a"), dir.path().join("a/b"), state.clone()]);
+        std::fs::write(dir.path().join("a/mine"), "x").unwrap();
+        opened.abandon().unwrap();
+        assert!(!dir.path().join("a/b").exists() && dir.path().join("a/mine").exists());
+    }
+
+    #[test]
+    fn a_folder_that_was_there_stays_and_so_does_its_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("manifest.json"), "{}").unwrap();
+        let opened = open(dir.path()).unwrap();
+        assert!(opened.made.is_empty());
+        assert!(matches!(open(dir.path()), Err(LockError::Busy(Some(_)))));
+        opened.abandon().unwrap();
+        assert!(dir.path().join("lock").exists());
+    }
+
+    #[test]
+    fn an_up_killed_at_once_is_recognised() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        std::mem::forget(open(&state).unwrap().made);
+        assert_eq!(open(&state).unwrap().made, [state]);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let error = open(Path::new("/proc/none/state")).unwrap_err().to_string();
+        assert!(error.starts_with("make directory /proc/none"), "{error}");
+    }
+}
