@@ -361,7 +361,9 @@ function renderWords(state, name) {
   put("nextTry", seconds > 0 ? strings.nextTry(seconds) : strings.tryingNow);
   $("#waiting-offline").hidden = call.server.up || !["waiting", "call-left", "call-connecting", "call-nopath"].includes(state);
   if (state !== "call-nopath") return;
-  const tls = call.iceErrors.some(([url]) => url.startsWith("turns:"));
+  // On the page's own port the way is open: what fails there is the certificate, whose warning was clicked away for the page.
+  const own = `turns:${location.hostname}:${location.port || 443}`;
+  const tls = call.iceErrors.some(([url]) => url.split("?")[0] === own);
   localCa.then((has) => { $("#nopath-trust").hidden = !(has && tls); });
   put("nopathText", `${strings.nopathText(name)}${tls ? ` ${strings.nopathTls}` : ""}`);
   put("iceDetail", call.noServers ? strings.noIceServers : call.iceErrors.map(([url, error]) => `${url} ${error}`).join("\n") || strings.unknown);

@@ -35,7 +35,7 @@ export default {
   room: "Room",
   unseen: "Nobody sees or hears you until you join.",
   yourName: "Your name",
-  optional: "Optional; the other person sees it",
+  optional: "Optional",
   yourCamera: "Your camera",
   cameraAndMicrophone: "Camera and microphone",
   microphone: "Microphone",
