@@ -86,20 +86,11 @@ impl Chrome {
 
     /// A new browser with a profile of its own.
     pub(crate) async fn open(&self, more: &[&str]) -> Page {
-        self.session(more, false).await
-    }
-
-    /// As after a click on "proceed": the browser takes every certificate for the page.
-    pub(crate) async fn open_careless(&self) -> Page {
-        self.session(&[], true).await
-    }
-
-    async fn session(&self, more: &[&str], careless: bool) -> Page {
         let profile = tempfile::tempdir_in(self.folder.path()).unwrap().keep();
         let mut arguments: Vec<String> = FLAGS.iter().chain(more).map(ToString::to_string).collect();
         arguments.push(format!("--user-data-dir={}", profile.display()));
         let capabilities = json!({
-            "acceptInsecureCerts": careless,
+            "acceptInsecureCerts": false,
             "goog:chromeOptions": { "binary": self.binary, "args": arguments },
         });
         let mut builder = ClientBuilder::new(HttpConnector::new());
@@ -158,19 +149,29 @@ pub(crate) struct Page {
 
 impl Page {
     pub(crate) async fn goto(&self, url: &str) {
-        self.try_goto(url).await.unwrap_or_else(|error| panic!("open {url}: {error}"));
+        let opening = tokio::time::timeout(START, self.client.goto(url)).await;
+        opening.expect("the page answers in time").unwrap_or_else(|error| panic!("open {url}: {error}"));
     }
 
-    /// Fails with the browser's own word, such as `ERR_CERT_AUTHORITY_INVALID`.
-    pub(crate) async fn try_goto(&self, url: &str) -> Result<(), String> {
-        let opening = tokio::time::timeout(START, self.client.goto(url)).await;
-        opening.map_err(|_| "no answer in time".to_owned())?.map_err(|error| error.to_string())
+    /// As people do: reads the browser's warning and presses "Proceed". Returns what the warning said.
+    pub(crate) async fn goto_anyway(&self, url: &str) -> String {
+        self.goto(url).await;
+        self.wait("the browser's warning", START, "document.querySelector('#proceed-link')").await;
+        let warning = self.text("body").await;
+        self.eval("document.querySelector('#details-button').click(); setTimeout(() => document.querySelector('#proceed-link').click())").await;
+        self.wait("the page itself", START, "document.body.dataset.state").await;
+        warning
     }
 
     /// The value of a JavaScript body that may `await`.
     pub(crate) async fn eval(&self, body: &str) -> Value {
+        self.try_eval(body).await.unwrap_or_else(|error| panic!("{body}: {error}"))
+    }
+
+    /// Fails while one page makes way for the next.
+    async fn try_eval(&self, body: &str) -> Result<Value, fantoccini::error::CmdError> {
         let script = format!("const done = arguments[0]; (async () => {{ {body} }})().then(done, (error) => done({{ failed: String(error) }}));");
-        self.client.execute_async(&script, vec![]).await.unwrap_or_else(|error| panic!("{body}: {error}"))
+        self.client.execute_async(&script, vec![]).await
     }
 
     /// What `data-state` says.
@@ -185,7 +186,8 @@ impl Page {
     /// Polls until the JavaScript expression is true.
     pub(crate) async fn wait(&self, what: &str, within: Duration, expression: &str) {
         let until = Instant::now() + within;
-        while self.eval(&format!("return Boolean({expression})")).await != Value::Bool(true) {
+        let script = format!("return Boolean({expression})");
+        while !self.try_eval(&script).await.is_ok_and(|value| value == Value::Bool(true)) {
             assert!(
                 Instant::now() < until,
                 "waited {within:?} for {what}; the page is in state {:?} and says:\n{}",
