@@ -93,10 +93,7 @@ impl Spot {
         let text = &source.text;
         let start = floor(text, place.start);
         let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
-        Self {
-            line: text[..start].matches('\n').count() + 1,
-            column: text[line_start..start].chars().count() + 1,
-        }
+        Self { line: text[..start].matches('\n').count() + 1, column: text[line_start..start].chars().count() + 1 }
     }
 }
 

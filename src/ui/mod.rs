@@ -4,7 +4,8 @@
 
 pub mod failure;
 pub mod progress;
-pub mod qr;
+pub(crate) mod qr;
+mod question;
 pub mod table;
 mod voice;
 

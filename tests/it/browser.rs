@@ -414,7 +414,7 @@ impl Server {
         let config = folder.path().join("rtcctl.toml");
         let text = format!(
             "[site]\naddress = \"{address}\"\nlisten = [\"{address}\"]\nhttps_port = {https}\nhttp_port = {http}\n\
-             [cert]\nca = \"local\"\n[turn]\nports = [{turn}]\npublic_address = \"{address}\"\n[metrics]\nlisten = \"off\"\n"
+             [cert]\nca = \"local\"\n[turn]\nports = [{turn}]\npublic_address = \"{address}\"\n[signal]\nopen_rooms = \"anyone\"\n[metrics]\nlisten = \"off\"\n"
         );
         std::fs::write(&config, text).unwrap();
         let daemon = spawn(folder.path());
