@@ -41,6 +41,8 @@ use stats::Board;
 
 /// Commands that wait for one shard, connections on their way to it included.
 const COMMANDS: usize = 1024;
+/// How often a relay that stops looks whether its last allocation has ended.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 /// Everything the relay needs to know, from the config and from what was found out about the machine.
 #[derive(Clone, Debug)]
@@ -197,9 +199,18 @@ impl Relay {
         self.end(drain);
     }
 
+    /// The threads end together: while one has an allocation all keep their sockets, because a smaller group of sockets would make the kernel
+    /// spread the remaining clients anew.
     fn end(&mut self, drain: Duration) {
+        if self.threads.is_empty() {
+            return;
+        }
         let deadline = Instant::now() + drain;
-        self.gate.tell_all(|| Command::Stop(deadline));
+        self.gate.tell_all(|| Command::Drain);
+        while Instant::now() < deadline && self.is_running() && !self.gate.shards.iter().all(|handle| handle.board.is_drained()) {
+            std::thread::sleep(DRAIN_LOOK);
+        }
+        self.gate.tell_all(|| Command::Stop);
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a relay thread panicked");

@@ -55,8 +55,10 @@ impl Default for Patience {
 pub(super) enum Command {
     Client(NewClient),
     Relayed(Vec<RelayedAddress>),
-    /// Refuse new allocations; end when the last one has, or at the given time.
-    Stop(Instant),
+    /// Take no new connections and no new allocations.
+    Drain,
+    /// End.
+    Stop,
 }
 
 /// A connection on its way to its shard.
@@ -80,7 +82,8 @@ pub(super) struct Shard {
     dispatch: Option<Box<dyn Dispatch>>,
     /// Tokens that were not read to the end.
     busy: Vec<usize>,
-    stopping: Option<Instant>,
+    draining: bool,
+    stopped: bool,
     core: Core,
 }
 
@@ -142,7 +145,8 @@ impl Shard {
             acceptors: parts.acceptors,
             dispatch: parts.dispatch,
             busy: Vec::with_capacity(EVENTS),
-            stopping: None,
+            draining: false,
+            stopped: false,
             core,
         })
     }
@@ -169,7 +173,10 @@ impl Shard {
             self.expire();
             self.core.sweep();
             self.core.publish();
-            if self.finished() {
+            if self.draining {
+                self.core.board.set_draining();
+            }
+            if self.stopped {
                 return Ok(());
             }
         }
@@ -182,7 +189,7 @@ impl Shard {
         }
         let resting = self.acceptors.iter().filter_map(Acceptor::resting_until).min();
         let check = self.core.checks.first().map(|(when, _)| *when);
-        let next = [self.core.server.deadline(), check, resting, self.stopping].into_iter().flatten().min()?;
+        let next = [self.core.server.deadline(), check, resting].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -261,7 +268,7 @@ impl Shard {
     fn obey(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Client(client) if self.stopping.is_none() => {
+                Command::Client(client) if !self.draining => {
                     if let Some(slot) = self.core.adopt(client)
                         && self.core.read_stream(slot)
                     {
@@ -270,11 +277,12 @@ impl Shard {
                 }
                 Command::Client(_) => self.core.stats.drop(Dropped::ConnectionRefused),
                 Command::Relayed(relayed) => self.core.server.set_relayed(relayed),
-                Command::Stop(deadline) => {
+                Command::Drain => {
                     self.core.server.drain();
                     self.acceptors.clear();
-                    self.stopping = Some(deadline);
+                    self.draining = true;
                 }
+                Command::Stop => self.stopped = true,
             }
         }
     }
@@ -292,10 +300,6 @@ impl Shard {
             }
         }
         self.core.flush_streams();
-    }
-
-    fn finished(&self) -> bool {
-        self.stopping.is_some_and(|deadline| self.core.server.allocations() == 0 || deadline <= Instant::now())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Counts of one shard: plain integers while it works, copied to a board of atomics once per turn of its loop for whoever asks.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::Counters;
 
@@ -87,6 +87,8 @@ pub(super) struct Board {
     drops: [AtomicU64; REASONS.len()],
     /// Connections turned away before they reached a shard.
     pub(super) refused: AtomicU64,
+    /// Set once it takes no new allocations: the count of those it has can only fall from here.
+    draining: AtomicBool,
     errors: [AtomicU64; CODES.len()],
 }
 
@@ -105,6 +107,16 @@ impl Board {
                 set(&self.errors[index], *count);
             }
         }
+    }
+
+    /// After a [`Self::publish`] that counted the last allocation it will ever take.
+    pub(super) fn set_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// It drains, and has nothing left.
+    pub(super) fn is_drained(&self) -> bool {
+        self.draining.load(Ordering::Acquire) && self.allocations_now.load(Ordering::Relaxed) == 0
     }
 
     /// The sum over all shards.
@@ -151,6 +163,11 @@ mod tests {
         assert_eq!(sum.errors, [(401, 4), (508, 2)]);
         let of = |name: &str| sum.drops.iter().find(|(reason, _)| *reason == name).unwrap().1;
         assert_eq!((of("not_turn"), of("connection_idle"), of("connection_refused"), of("malformed")), (2, 4, 9, 0));
+        assert!(!boards[0].is_drained(), "it has an allocation");
+        boards[0].set_draining();
+        assert!(!boards[0].is_drained(), "it still has");
+        boards[0].publish(&Stats::default(), 0, &super::super::server::Stats::default());
+        assert!(boards[0].is_drained() && !boards[1].is_drained());
         assert_eq!(REASONS.len(), Dropped::ConnectionIdle as usize + 1);
     }
 }
