@@ -88,7 +88,11 @@ async fn join(
         Joined::Seated { initiator, messages } => (initiator, messages),
         Joined::Full => return Json(params::not_joined("FULL", None)).into_response(),
         Joined::TooManyRooms => {
-            tracing::warn!(max = state.settings.config.max_rooms, "a join was refused: signal.max_rooms is reached");
+            let refused = state.totals.rooms_refused.fetch_add(1, Ordering::Relaxed) + 1;
+            // Worth a word, and not one for each of a flood.
+            if refused.is_power_of_two() {
+                tracing::warn!(max = state.settings.config.max_rooms, refused, "joins are refused: signal.max_rooms is reached");
+            }
             return Json(params::not_joined("ERROR", Some("the server has no room left: signal.max_rooms"))).into_response();
         }
     };

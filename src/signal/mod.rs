@@ -7,6 +7,8 @@ mod http;
 mod ice;
 mod lobby;
 #[cfg(test)]
+mod lobby_cases;
+#[cfg(test)]
 mod lobby_model;
 pub mod names;
 mod params;

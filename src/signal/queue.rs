@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 /// Messages one queue holds; the reference's number.
 const MAX_MESSAGES: usize = 1024;
 /// Bytes one queue holds; a single message of the configured maximum always fits an empty queue.
-const MAX_BYTES: usize = 256 * 1024;
+const MAX_BYTES: usize = 1024 * 1024;
 /// Bytes that all queues of the server hold together.
 const MAX_TOTAL: usize = 64 * 1024 * 1024;
 

@@ -52,6 +52,8 @@ pub(super) struct Totals {
     pub(super) registers: AtomicU64,
     pub(super) ws_errors: AtomicU64,
     pub(super) http_errors: AtomicU64,
+    /// Joins for which `max_rooms` left no room.
+    pub(super) rooms_refused: AtomicU64,
 }
 
 /// How the lobby reaches the task of a socket.

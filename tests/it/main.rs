@@ -9,6 +9,7 @@ mod cert;
 mod cli;
 mod config;
 mod deploy;
+mod probe;
 mod relay;
 mod serve;
 mod signal;
