@@ -91,7 +91,7 @@ impl Down<'_> {
             return Err(Failure::new(Exit::Usage, "this machine still trusts the local CA, and only its state knows where")
                 .hint("first: rtcctl cert untrust"));
         }
-        let question = format!("remove {} with its certificates, secrets and local CA", self.paths.state.display());
+        let question = format!("remove {} with its certificates, secrets and local CA?", self.paths.state.display());
         if self.cx.ui.confirm(&question, "--yes")? { Ok(()) } else { Err(Failure::new(Exit::Usage, "nothing was removed")) }
     }
 

@@ -1,5 +1,6 @@
 //! The running service, whoever keeps it: start, stop, last words. systemd's part is here, our own supervisor's is in `supervisor`.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -54,11 +55,13 @@ pub struct Installed<'a> {
     paths: Paths,
     /// Seconds since the epoch: older log lines belong to earlier runs.
     began: u64,
+    /// The supervisor's log at the last start: only what follows is about this start.
+    log_mark: Cell<usize>,
 }
 
 impl<'a> Installed<'a> {
     pub fn new(host: &'a dyn Host, keeper: Keeper, name: &str, paths: &Paths, now: u64) -> Self {
-        Self { host, keeper, name: name.into(), paths: paths.clone(), began: now }
+        Self { host, keeper, name: name.into(), paths: paths.clone(), began: now, log_mark: Cell::new(0) }
     }
 
     /// For a state that never had a unit, whoever asks.
@@ -81,10 +84,17 @@ impl<'a> Installed<'a> {
         Ok(self.systemctl(&["show", "--property=LoadState"])?.trim() != "LoadState=not-found")
     }
 
-    /// With systemd: the unit failed, or was restarted by it since it was started by us.
+    /// The keeper had to start it again, more than once, since we started it; or does not run any more.
     fn gave_up(&self) -> bool {
         match self.keeper {
-            Keeper::Supervisor => supervisor::running(&self.paths).is_none(),
+            Keeper::Supervisor => {
+                let log = self.log();
+                // A rotated log is all new.
+                let new = log.get(self.log_mark.get()..).unwrap_or(&log);
+                let again =
+                    String::from_utf8_lossy(new).lines().filter(|line| line.contains("the service ended: ") && line.contains("; again in ")).count();
+                again > 1 || supervisor::running(&self.paths).is_none()
+            }
             Keeper::Systemd => {
                 let shown = self.systemctl(&["show", "--property=ActiveState,NRestarts"]).unwrap_or_default();
                 shown.lines().any(|line| {
@@ -92,6 +102,10 @@ impl<'a> Installed<'a> {
                 })
             }
         }
+    }
+
+    fn log(&self) -> Vec<u8> {
+        self.host.read(&self.paths.log().join("current")).ok().flatten().unwrap_or_default()
     }
 
     fn binary(&self) -> PathBuf {
@@ -111,7 +125,10 @@ impl Service for Installed<'_> {
                 let _ = self.systemctl(&["reset-failed"]);
                 self.systemctl(&["start", "--no-block"])?;
             }
-            Keeper::Supervisor => drop(supervisor::start(&self.paths, &self.binary(), &self.config(), START_DEADLINE)?),
+            Keeper::Supervisor => {
+                self.log_mark.set(self.log().len());
+                drop(supervisor::start(&self.paths, &self.binary(), &self.config(), START_DEADLINE)?);
+            }
         }
         Ok(())
     }

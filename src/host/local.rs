@@ -87,7 +87,7 @@ impl Host for Local {
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), HostError> {
         fs::rename(from, to).map_err(about("rename to", to))?;
-        let folder = to.parent().unwrap_or(Path::new("/"));
+        let folder = to.parent().unwrap_or_else(|| Path::new("/"));
         fs::File::open(folder).and_then(|dir| dir.sync_all()).map_err(about("sync", folder))
     }
 
@@ -119,9 +119,9 @@ impl Host for Local {
     }
 
     fn free_bytes(&self, path: &Path) -> Result<u64, HostError> {
-        let existing = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
+        let existing = path.ancestors().find(|p| p.exists()).unwrap_or_else(|| Path::new("/"));
         let stat = nix::sys::statvfs::statvfs(existing).map_err(|e| about("look at", existing)(e.into()))?;
-        Ok(u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size())))
+        Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
     }
 }
 

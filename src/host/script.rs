@@ -188,7 +188,7 @@ impl Script {
         for folder in path.ancestors() {
             if let Some(Thing { kind: Kind::Link(target), .. }) = things.get(folder) {
                 let rest = path.strip_prefix(folder).expect("an ancestor of it");
-                return folder.parent().unwrap_or(Path::new("/")).join(target).join(rest);
+                return folder.parent().unwrap_or_else(|| Path::new("/")).join(target).join(rest);
             }
         }
         path.into()
