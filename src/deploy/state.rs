@@ -20,6 +20,7 @@ impl State {
     pub fn open(state: &Path, mode: u32, owner: &Owner, patience: Duration) -> Result<Self, LockError> {
         let mut made: Vec<PathBuf> = state.ancestors().take_while(|folder| !folder.exists()).map(Into::into).collect();
         made.reverse();
+        let had_lock = state.join("lock").exists();
         let lock = match files::make_dir(state, mode).map_err(LockError::from).and_then(|()| Lock::take(&state.join("lock"), owner, patience)) {
             Ok(lock) => lock,
             Err(error) => {
@@ -27,8 +28,8 @@ impl State {
                 return Err(error);
             }
         };
-        // Nothing but a lock: a first `up` was killed before it could write down that the folder is its own.
-        if made.is_empty() && !Manifest::path(state).exists() && only_the_lock(state) {
+        // Nothing but a lock that was there before us: a first `up` was killed before it could write down that the folder is its own.
+        if had_lock && !Manifest::path(state).exists() && only_beginnings(state) {
             made.push(state.into());
         }
         Ok(Self { lock, made })
@@ -44,8 +45,10 @@ impl State {
     }
 }
 
-fn only_the_lock(state: &Path) -> bool {
-    std::fs::read_dir(state).is_ok_and(|entries| entries.flatten().all(|entry| entry.file_name() == "lock"))
+/// The lock, and a manifest that was being written.
+fn only_beginnings(state: &Path) -> bool {
+    let is_beginning = |name: &str| name == "lock" || name.starts_with(".manifest.json.");
+    std::fs::read_dir(state).is_ok_and(|entries| entries.flatten().all(|entry| entry.file_name().to_str().is_some_and(is_beginning)))
 }
 
 /// What others have put something into meanwhile stays.
@@ -96,8 +99,17 @@ mod tests {
     fn an_up_killed_at_once_is_recognised() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
-        std::mem::forget(open(&state).unwrap().made);
-        assert_eq!(open(&state).unwrap().made, [state]);
+        drop(open(&state).unwrap());
+        std::fs::write(state.join(".manifest.json.Ab3"), "{").unwrap();
+        assert_eq!(open(&state).unwrap().made, [state.clone()]);
+        std::fs::write(state.join("photo.jpg"), "x").unwrap();
+        assert_eq!(open(&state).unwrap().made, [""; 0].map(std::path::PathBuf::from), "somebody uses it");
+    }
+
+    #[test]
+    fn an_empty_folder_that_was_given_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(open(dir.path()).unwrap().made.is_empty());
     }
 
     #[test]
