@@ -51,11 +51,14 @@ Register-ArgumentCompleter -Native -CommandName 'rtcctl' -ScriptBlock {
             break
         }
         'rtcctl;up' {
+            [CompletionResult]::new('--set', '--set', [CompletionResultType]::ParameterName, 'Override a config key, as "site.https_port=8443"; may be repeated')
             [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The config file [default: ./rtcctl.toml, then the user''s, then that of /etc/rtcctl, then the one `up` applied]')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The config file [default: ./rtcctl.toml, then the user''s, then that of /etc/rtcctl, then the one `up` applied]')
             [CompletionResult]::new('--state', '--state', [CompletionResultType]::ParameterName, 'Where certificates, secrets and releases are kept')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE')
             [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long to wait for a lock or a service, as "30s" [default: 30s]')
+            [CompletionResult]::new('--dry-run', '--dry-run', [CompletionResultType]::ParameterName, 'Print what would be done, and touch nothing')
+            [CompletionResult]::new('--no-test-call', '--no-test-call', [CompletionResultType]::ParameterName, 'Do not prove the result by a test call')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'One JSON object on stdout instead of text')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Only data, warnings and errors')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Only data, warnings and errors')
@@ -71,11 +74,13 @@ Register-ArgumentCompleter -Native -CommandName 'rtcctl' -ScriptBlock {
             break
         }
         'rtcctl;down' {
+            [CompletionResult]::new('--drain', '--drain', [CompletionResultType]::ParameterName, 'Wait at most this long for running calls to end, as "30s"')
             [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The config file [default: ./rtcctl.toml, then the user''s, then that of /etc/rtcctl, then the one `up` applied]')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The config file [default: ./rtcctl.toml, then the user''s, then that of /etc/rtcctl, then the one `up` applied]')
             [CompletionResult]::new('--state', '--state', [CompletionResultType]::ParameterName, 'Where certificates, secrets and releases are kept')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE')
             [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long to wait for a lock or a service, as "30s" [default: 30s]')
+            [CompletionResult]::new('--purge', '--purge', [CompletionResultType]::ParameterName, 'Remove everything that `up` ever wrote: releases, certificates, secrets, the local CA, unit and user')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'One JSON object on stdout instead of text')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Only data, warnings and errors')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Only data, warnings and errors')

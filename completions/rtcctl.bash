@@ -563,12 +563,16 @@ _rtcctl() {
             return 0
             ;;
         rtcctl__subcmd__down)
-            opts="-c -q -v -y -h -V --config --state --json --quiet --verbose --color --yes --no-input --timeout --help --version"
+            opts="-c -q -v -y -h -V --purge --drain --config --state --json --quiet --verbose --color --yes --no-input --timeout --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --drain)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -775,12 +779,16 @@ _rtcctl() {
             return 0
             ;;
         rtcctl__subcmd__up)
-            opts="-c -q -v -y -h -V --config --state --json --quiet --verbose --color --yes --no-input --timeout --help --version"
+            opts="-c -q -v -y -h -V --dry-run --no-test-call --set --config --state --json --quiet --verbose --color --yes --no-input --timeout --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --set)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -47,11 +47,14 @@ set edit:completion:arg-completer[rtcctl] = {|@words|
             cand man 'Man pages: to stdout, or one file per command into DIR'
         }
         &'rtcctl;up'= {
+            cand --set 'Override a config key, as "site.https_port=8443"; may be repeated'
             cand -c 'The config file [default: ./rtcctl.toml, then the user''s, then that of /etc/rtcctl, then the one `up` applied]'
             cand --config 'The config file [default: ./rtcctl.toml, then the user''s, then that of /etc/rtcctl, then the one `up` applied]'
             cand --state 'Where certificates, secrets and releases are kept'
             cand --color 'Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE'
             cand --timeout 'How long to wait for a lock or a service, as "30s" [default: 30s]'
+            cand --dry-run 'Print what would be done, and touch nothing'
+            cand --no-test-call 'Do not prove the result by a test call'
             cand --json 'One JSON object on stdout instead of text'
             cand -q 'Only data, warnings and errors'
             cand --quiet 'Only data, warnings and errors'
@@ -66,11 +69,13 @@ set edit:completion:arg-completer[rtcctl] = {|@words|
             cand --version 'Print version'
         }
         &'rtcctl;down'= {
+            cand --drain 'Wait at most this long for running calls to end, as "30s"'
             cand -c 'The config file [default: ./rtcctl.toml, then the user''s, then that of /etc/rtcctl, then the one `up` applied]'
             cand --config 'The config file [default: ./rtcctl.toml, then the user''s, then that of /etc/rtcctl, then the one `up` applied]'
             cand --state 'Where certificates, secrets and releases are kept'
             cand --color 'Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE'
             cand --timeout 'How long to wait for a lock or a service, as "30s" [default: 30s]'
+            cand --purge 'Remove everything that `up` ever wrote: releases, certificates, secrets, the local CA, unit and user'
             cand --json 'One JSON object on stdout instead of text'
             cand -q 'Only data, warnings and errors'
             cand --quiet 'Only data, warnings and errors'

@@ -47,12 +47,15 @@ complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "serve" -d 'The daemon
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "supervise" -d 'Keeps `serve` alive where there is no systemd'
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "completions" -d 'Completion script for a shell'
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "man" -d 'Man pages: to stdout, or one file per command into DIR'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand up" -l set -d 'Override a config key, as "site.https_port=8443"; may be repeated' -r
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand up" -s c -l config -d 'The config file [default: ./rtcctl.toml, then the user\'s, then that of /etc/rtcctl, then the one `up` applied]' -r -F
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand up" -l state -d 'Where certificates, secrets and releases are kept' -r -F
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand up" -l color -d 'Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE' -r -f -a "auto\t''
 always\t''
 never\t''"
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand up" -l timeout -d 'How long to wait for a lock or a service, as "30s" [default: 30s]' -r
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand up" -l dry-run -d 'Print what would be done, and touch nothing'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand up" -l no-test-call -d 'Do not prove the result by a test call'
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand up" -l json -d 'One JSON object on stdout instead of text'
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand up" -s q -l quiet -d 'Only data, warnings and errors'
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand up" -s v -l verbose -d 'Say more; twice for everything'
@@ -60,12 +63,14 @@ complete -c rtcctl -n "__fish_rtcctl_using_subcommand up" -s y -l yes -d 'Answer
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand up" -l no-input -d 'Never ask; a question becomes an error that names the flag'
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand up" -s h -l help -d 'Print help'
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand up" -s V -l version -d 'Print version'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand down" -l drain -d 'Wait at most this long for running calls to end, as "30s"' -r
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand down" -s c -l config -d 'The config file [default: ./rtcctl.toml, then the user\'s, then that of /etc/rtcctl, then the one `up` applied]' -r -F
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand down" -l state -d 'Where certificates, secrets and releases are kept' -r -F
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand down" -l color -d 'Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE' -r -f -a "auto\t''
 always\t''
 never\t''"
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand down" -l timeout -d 'How long to wait for a lock or a service, as "30s" [default: 30s]' -r
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand down" -l purge -d 'Remove everything that `up` ever wrote: releases, certificates, secrets, the local CA, unit and user'
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand down" -l json -d 'One JSON object on stdout instead of text'
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand down" -s q -l quiet -d 'Only data, warnings and errors'
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand down" -s v -l verbose -d 'Say more; twice for everything'

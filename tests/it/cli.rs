@@ -85,7 +85,7 @@ fn colour_is_for_those_who_want_it() {
 fn a_locale_without_utf8_gets_plain_marks() {
     let home = Home::new();
     home.write("work/rtcctl.toml", "prots = 1\n");
-    assert!(home.rtcctl(&["config", "check"]).run().stderr.contains('┌'));
+    assert!(home.rtcctl(&["config", "check"]).run().stderr.contains('╭'));
     assert!(home.rtcctl(&["config", "check"]).env("LC_ALL", "C").run().stderr.contains(",-["));
 }
 
@@ -265,7 +265,7 @@ fn the_supervisor_is_started_detached_and_stopped_for_good() {
     assert!(!supervisor::stop(&paths, Duration::from_secs(20)).unwrap());
     home.write("state/current/rtcctl.toml", "nonsense = 1");
     let error = supervisor::start(&paths, &program, &config, Duration::from_secs(20)).unwrap_err().to_string();
-    assert!(error.contains("the supervisor did not start: exit status: 2") && error.contains("hint:"), "{error}");
+    assert!(error.contains("the supervisor did not start: exit status: 2") && error.contains("help:"), "{error}");
 }
 
 fn is_alive(pid: i32) -> bool {
