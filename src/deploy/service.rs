@@ -127,7 +127,7 @@ impl Service for Installed<'_> {
             }
             Keeper::Supervisor => {
                 self.log_mark.set(self.log().len());
-                drop(supervisor::start(&self.paths, &self.binary(), &self.config(), START_DEADLINE)?);
+                supervisor::start(&self.paths, &self.binary(), &self.config(), START_DEADLINE)?;
             }
         }
         Ok(())

@@ -101,7 +101,7 @@ mod tests {
         let state = dir.path().join("state");
         drop(open(&state).unwrap());
         std::fs::write(state.join(".manifest.json.Ab3"), "{").unwrap();
-        assert_eq!(open(&state).unwrap().made, [state.clone()]);
+        assert_eq!(open(&state).unwrap().made, std::slice::from_ref(&state));
         std::fs::write(state.join("photo.jpg"), "x").unwrap();
         assert_eq!(open(&state).unwrap().made, [""; 0].map(std::path::PathBuf::from), "somebody uses it");
     }
