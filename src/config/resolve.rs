@@ -473,57 +473,7 @@ mod tests {
         let written = read("nmae = \"x\"\n[turn]\nprots = [3478]\nrelay_ports = \"9-8\"\nmax_per_user = \"many\"\n[sit]\ntitle = \"t\"\n");
         let problems = resolve(&written).unwrap_err();
         let report = render(&problems, &written.sources, Style { colour: false, unicode: true });
-        let mut expected = expect_test::expect![[r#"
-
-  × unknown key `nmae`
-   ╭─[rtcctl.toml:1:1]
- 1 │ nmae = "x"
-   · ──┬─
-   ·   ╰── expected one of name, or a section
- 2 │ [turn]
-   ╰────
-  help: did you mean `name`?
-
-  × unknown key `prots`
-   ╭─[rtcctl.toml:3:1]
- 2 │ [turn]
- 3 │ prots = [3478]
-   · ──┬──
-   ·   ╰── expected one of ports, tls_ports, realm, shards, …
- 4 │ relay_ports = "9-8"
-   ╰────
-  help: did you mean `ports`?
-
-  × turn.relay_ports: the range is reversed: 9-8
-   ╭─[rtcctl.toml:4:15]
- 3 │ prots = [3478]
- 4 │ relay_ports = "9-8"
-   ·               ─────
- 5 │ max_per_user = "many"
-   ╰────
-  help: write it as "8-9"
-
-  × turn.max_per_user: a whole number was expected, not a word in quotes
-   ╭─[rtcctl.toml:5:16]
- 4 │ relay_ports = "9-8"
- 5 │ max_per_user = "many"
-   ·                ──────
- 6 │ [sit]
-   ╰────
-
-  × unknown section `sit`
-   ╭─[rtcctl.toml:6:2]
- 5 │ max_per_user = "many"
- 6 │ [sit]
-   ·  ─┬─
-   ·   ╰── expected one of site, cert, turn, ice, signal, metrics, test_call, hosts
- 7 │ title = "t"
-   ╰────
-  help: did you mean `site`?
-"#]];
-        // Every line is indented; the indentation is part of it.
-        expected.indent(false);
-        expected.assert_eq(&format!("\n{report}"));
+        expect_test::expect_file!["../../tests/data/config/problems.txt"].assert_eq(&report);
     }
 
     fn read(text: &str) -> Written {
