@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::cx::Cx;
 use crate::config::defaults::{self, KEYS};
-use crate::config::{self, Loaded, report, schema};
+use crate::config::{Loaded, report, schema};
 use crate::host::Machine;
 use crate::ui::{Exit, Failure};
 
@@ -72,7 +72,7 @@ fn show(cx: &Cx, args: &ShowArgs) -> Result<(), Failure> {
 fn check(cx: &Cx) -> Result<(), Failure> {
     let loaded = cx.load(&[])?;
     let machine = Machine::look().map_err(|e| Failure::new(Exit::Resource, format!("list this machine's addresses: {e}")))?;
-    let problems = config::check_machine(&loaded.config, &machine.addresses);
+    let problems = loaded.check_machine(&machine.addresses);
     if !problems.is_empty() {
         return Err(cx.problems(&problems, &loaded.written.sources));
     }

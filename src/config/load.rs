@@ -1,12 +1,13 @@
 //! Finds the file, lays environment and flags over it, and resolves: flag over `RTCCTL_SECTION__KEY` over file over default.
 
 use std::io::{self, Read as _};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::file::{Problem, Written};
 use super::model::Config;
 use super::paths::Paths;
-use super::resolve::resolve;
+use super::resolve::{check_machine, resolve};
 
 /// A config file is a page of text; what is larger is something else.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -32,6 +33,14 @@ pub struct Loaded {
     pub written: Written,
     /// `None`: no file was found, the defaults are meant.
     pub file: Option<PathBuf>,
+}
+
+impl Loaded {
+    /// What does not fit the machine with these addresses, each at the place where it was written.
+    pub fn check_machine(&self, addresses: &[IpAddr]) -> Vec<Problem> {
+        let place = self.written.source_of("site.listen").map(|(_, place)| place.clone());
+        check_machine(&self.config, addresses).into_iter().map(|problem| Problem { place: place.clone(), ..problem }).collect()
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -145,6 +145,7 @@ fn an_address_of_another_machine() {
     let said = home.rtcctl(&["config", "check"]).run();
     assert_eq!(said.code, Some(2));
     assert!(said.stderr.contains("site.listen: not an address of this machine: 192.0.2.77"), "{}", said.stderr);
+    assert!(said.stderr.contains("[rtcctl.toml:2:10]"), "no place: {}", said.stderr);
 }
 
 #[test]
