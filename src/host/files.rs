@@ -45,6 +45,7 @@ pub fn make_dir(path: &Path, mode: u32) -> Result<(), FileError> {
     }
     match fs::DirBuilder::new().mode(mode).create(path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(failed(io::Error::other("there is something that is no directory"))),
         made => made.map_err(&failed)?,
     }
     fs::set_permissions(path, Permissions::from_mode(mode)).map_err(&failed)?;
@@ -245,6 +246,9 @@ mod tests {
         assert_eq!((mode(&deep), mode(&dir.path().join("a"))), (0o700, 0o700));
         make_dir(&deep, 0o755).unwrap();
         assert_eq!(mode(&deep), 0o700, "one that is there stays as it is");
+        let file = dir.path().join("file");
+        fs::write(&file, "x").unwrap();
+        assert!(make_dir(&file, 0o700).unwrap_err().to_string().ends_with("file: there is something that is no directory"));
     }
 
     #[test]
