@@ -173,6 +173,16 @@ fn a_first_up_that_fails_leaves_nothing() {
 }
 
 #[test]
+fn a_certificate_that_is_not_there_is_said_before_anything_is_touched() {
+    let site = Site::new();
+    let before = site.tree();
+    let (code, _, stderr) = site.up(&["--set", "cert.ca=files", "--set", "cert.chain=none.pem", "--set", "cert.key=none.pem"]);
+    assert!(code == 3 && stderr.contains("read certificate ~/work/none.pem: No such file"), "{code} {stderr}");
+    assert!(!stderr.contains("put back"), "{stderr}");
+    assert_eq!(site.tree(), before);
+}
+
+#[test]
 fn the_second_operator_is_told_who_is_at_work() {
     let site = Site::new();
     std::fs::create_dir(site.state()).unwrap();

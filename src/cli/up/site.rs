@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::words;
 use crate::cert;
 use crate::cli::cx::Cx;
-use crate::config::model::{Address, Authority};
-use crate::config::{self, Config, HostName, Paths, SiteNames};
+use crate::config::model::Authority;
+use crate::config::{Config, HostName, Paths, SiteNames};
 use crate::deploy::facts::{self, Keeper};
 use crate::deploy::plan::{self, Plan, Want};
 use crate::deploy::ports;
@@ -51,11 +51,15 @@ impl Site {
     pub(super) fn look(cx: &Cx, set: &[String]) -> Result<Self, Failure> {
         let loaded = cx.load(set)?;
         let machine = Machine::look().context("look at this machine's addresses")?;
-        let problems = config::check_machine(&loaded.config, &machine.addresses);
+        let problems = loaded.check_machine(&machine.addresses);
         if !problems.is_empty() {
             return Err(cx.problems(&problems, &loaded.written.sources));
         }
         let mut config = loaded.config;
+        if let Authority::Files { chain, key } = &config.cert.authority {
+            // Before anything is touched; it is read again when it is needed.
+            cert::load_files(chain, key)?;
+        }
         let is_root = nix::unistd::geteuid().is_root();
         let paths = absolute(cx.paths(&config))?;
         let denied = |address| try_listen(address, Protocol::Tcp) == Answer::Denied;
@@ -109,10 +113,7 @@ impl Site {
     pub(super) fn certificate(&self) -> anyhow::Result<Certificate> {
         let (bundle, issued, notes) = match &self.config.cert.authority {
             Authority::Local => {
-                let folder = match &self.config.site.address {
-                    Address::Lan => "lan".to_owned(),
-                    Address::Host(name) => name.to_string(),
-                };
+                let folder = cert::site_folder(&self.config);
                 let ensured = cert::ensure_local(&self.paths.state, &folder, &self.names.all, SystemTime::now())?;
                 (ensured.bundle, ensured.issued, ensured.notes)
             }
