@@ -52,7 +52,14 @@ impl Lock {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 // A purge may have removed the file between open and lock: what we hold then locks nobody out.
                 Ok(mut file) if is_still_at(&file, path) => {
-                    sign(&mut file, owner).map_err(failed)?;
+                    let was_there = file.metadata().is_ok_and(|metadata| metadata.len() > 0);
+                    if let Err(cause) = sign(&mut file, owner) {
+                        // On a full disk: nothing of ours stays. A lock that was there before us may be what others know the folder by.
+                        if !was_there {
+                            let _ = std::fs::remove_file(path);
+                        }
+                        return Err(failed(cause).into());
+                    }
                     return Ok(Self { _file: file, path: path.into() });
                 }
                 Ok(_) => {}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use rtcctl::deploy::lock::{Lock, Owner};
@@ -179,6 +180,22 @@ fn a_certificate_that_is_not_there_is_said_before_anything_is_touched() {
     let (code, _, stderr) = site.up(&["--set", "cert.ca=files", "--set", "cert.chain=none.pem", "--set", "cert.key=none.pem"]);
     assert!(code == 3 && stderr.contains("read certificate ~/work/none.pem: No such file"), "{code} {stderr}");
     assert!(!stderr.contains("put back"), "{stderr}");
+    assert_eq!(site.tree(), before);
+}
+
+#[test]
+fn where_nothing_can_be_written_nothing_is_left() {
+    let site = Site::new();
+    let before = site.tree();
+    let full = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_rtcctl"), "up", "--state"])
+        .arg(site.state())
+        .env("HOME", site.home.path("."))
+        .current_dir(site.home.work())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&full.stderr);
+    assert!(full.status.code() == Some(3) && stderr.starts_with("error: lock "), "{stderr}");
     assert_eq!(site.tree(), before);
 }
 
