@@ -113,6 +113,7 @@ pub fn main() -> ExitCode {
     let ui = Ui::new(UiOptions {
         color: cli.global.color,
         quiet: cli.global.quiet,
+        verbose: cli.global.verbose > 0,
         json: cli.global.json,
         yes: cli.global.yes,
         no_input: cli.global.no_input,

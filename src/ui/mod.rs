@@ -8,6 +8,7 @@ pub(crate) mod qr;
 mod question;
 pub mod table;
 mod voice;
+mod wrap;
 
 pub use failure::{Exit, Failure};
 pub use voice::{ColorChoice, Ui, UiOptions, json_line};

@@ -1,13 +1,18 @@
 //! Steps as they happen: on a terminal one line that is rewritten, elsewhere one line when a step ends and one every 10 s while it runs.
 
+use std::fmt;
 use std::io::Write as _;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use super::voice::Ui;
+use super::wrap::wrapped;
+
+/// Columns before the result of a step: mark and label.
+const INDENT: usize = 19;
 
 /// One step under way. Ends with [`Step::ok`], [`Step::skip`], [`Step::warn`] or [`Step::fail`]; dropped without one it just goes away.
 pub struct Step {
@@ -22,7 +27,7 @@ impl Step {
     pub(super) fn start(ui: Ui, label: &str, live: bool) -> Self {
         let bar = live.then(|| {
             let bar = ProgressBar::new_spinner();
-            let style = ProgressStyle::with_template("   {spinner}  {prefix} {msg} {elapsed}").expect("a literal template");
+            let style = ProgressStyle::with_template("   {spinner}  {prefix} {msg} {waited}").expect("a literal template").with_key("waited", waited);
             let ticks = if ui.unicode() { "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ " } else { "|/-\\ " };
             bar.set_style(style.tick_chars(ticks));
             bar.set_prefix(format!("{label:<13}"));
@@ -33,10 +38,14 @@ impl Step {
         Self { ui, label: label.to_owned(), bar, reminder }
     }
 
-    /// What is being done right now; shown only on a terminal.
+    /// What is being done right now: on a terminal behind the spinner; with `--verbose` on a line of its own, which stays.
     pub fn now(&self, doing: &str) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(doing.to_owned());
+        match &self.bar {
+            Some(bar) => {
+                bar.suspend(|| self.ui.detail(doing));
+                bar.set_message(doing.to_owned());
+            }
+            None => self.ui.detail(doing),
         }
     }
 
@@ -58,12 +67,8 @@ impl Step {
 
     fn end(mut self, mark: &str, sgr: &str, result: &str) {
         self.quieten();
-        let mut lines = result.lines();
-        let first = lines.next().unwrap_or_default();
-        let mut text = format!("{} {:<13} {first}", self.ui.paint(sgr, mark), self.label);
-        for line in lines {
-            text.push_str(&format!("\n{:18} {line}", ""));
-        }
+        let lines: Vec<&str> = result.lines().flat_map(|line| wrapped(line, self.ui.width().saturating_sub(INDENT))).collect();
+        let text = format!("{} {:<13} {}", self.ui.paint(sgr, mark), self.label, lines.join(&format!("\n{:INDENT$}", "")));
         self.ui.say(text.trim_end());
     }
 
@@ -81,6 +86,15 @@ impl Step {
 impl Drop for Step {
     fn drop(&mut self) {
         self.quieten();
+    }
+}
+
+/// How long it takes, once that is worth a word.
+fn waited(state: &ProgressState, out: &mut dyn fmt::Write) {
+    let seconds = state.elapsed().as_secs();
+    if seconds > 0 {
+        // A formatter of memory: it cannot fail.
+        let _ = write!(out, "{seconds} s");
     }
 }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::failure::{Exit, Failure};
 use super::progress::Step;
+use super::wrap::wrapped;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ColorChoice {
@@ -19,6 +20,8 @@ pub enum ColorChoice {
 pub struct UiOptions {
     pub color: ColorChoice,
     pub quiet: bool,
+    /// What is done within a step is said too.
+    pub verbose: bool,
     pub json: bool,
     /// Every question is answered yes.
     pub yes: bool,
@@ -106,11 +109,19 @@ impl Ui {
         }
     }
 
+    /// What is being done within a step, indented below it; only with `--verbose`.
+    pub fn detail(&self, line: impl AsRef<str>) {
+        if self.options.verbose {
+            self.say(format!("      {}", line.as_ref()));
+        }
+    }
+
     /// `  !!  …`: works, but odd. Shown with `--quiet` too.
     pub fn warn(&self, line: impl AsRef<str>) {
         if !self.options.json {
             let mark = self.paint("33", "!!");
-            let _ = writeln!(io::stderr().lock(), "  {mark}  {}", line.as_ref());
+            let lines = wrapped(line.as_ref(), self.width().saturating_sub(6));
+            let _ = writeln!(io::stderr().lock(), "  {mark}  {}", lines.join("\n      "));
         }
     }
 
@@ -169,7 +180,13 @@ impl Ui {
         if self.color_err { format!("\x1b[{sgr}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    pub(super) fn is_quiet(&self) -> bool {
+    /// Columns of the terminal behind stderr; without one, lines may be as long as they are.
+    pub(super) fn width(&self) -> usize {
+        dialoguer::console::Term::stderr().size_checked().map_or(usize::MAX, |(_, columns)| columns.into())
+    }
+
+    /// Talk is not wanted, or JSON stands in its place.
+    pub fn is_quiet(&self) -> bool {
         self.options.quiet || self.options.json
     }
 }
