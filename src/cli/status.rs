@@ -123,7 +123,7 @@ fn page(status: &Status, now: u64, width: usize) -> Vec<String> {
         Table::new(&[("listener", Align::Left), ("proto", Align::Left), ("serves", Align::Left), ("pid", Align::Right), ("since", Align::Right)]);
     for listener in &status.listeners {
         let since = span(now.saturating_sub(listener.since));
-        table.row([listener.address.clone(), listener.protocol.clone(), listener.serves.clone(), listener.pid.to_string(), since]);
+        table.row([shown(&listener.address), listener.protocol.clone(), listener.serves.clone(), listener.pid.to_string(), since]);
     }
     lines.extend(table.lines(width));
     if !status.warnings.is_empty() {
@@ -131,6 +131,14 @@ fn page(status: &Status, now: u64, width: usize) -> Vec<String> {
         lines.extend(status.warnings.iter().map(|warning| format!("  !!  {warning}")));
     }
     lines
+}
+
+/// The end of a long path is enough, and leaves room for the columns behind it; `--json` has all of it.
+fn shown(address: &str) -> String {
+    match address.rsplitn(4, '/').collect::<Vec<_>>()[..] {
+        [file, folder, parent, rest] if rest.contains('/') => format!(".../{parent}/{folder}/{file}"),
+        _ => address.to_owned(),
+    }
 }
 
 fn counted(count: u64, noun: &str) -> String {
@@ -201,6 +209,13 @@ mod tests {
 
               !!  metrics: 127.0.0.1:9641 is held by somebody else"#]]
         .assert_eq(&page(&status, 1_000_000, 40).join("\n"));
+    }
+
+    #[test]
+    fn long_paths_are_cut_in_front() {
+        assert_eq!(shown("/run/rtcctl/admin.sock"), "/run/rtcctl/admin.sock");
+        assert_eq!(shown("/home/anna/.local/state/rtcctl/run/admin.sock"), ".../rtcctl/run/admin.sock");
+        assert_eq!(shown("[::]:443"), "[::]:443");
     }
 
     #[test]
