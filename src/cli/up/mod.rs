@@ -143,7 +143,7 @@ impl Up<'_> {
 
     fn bring_up(&self, work: &mut Work<'_>, service: &dyn Service, test_call: bool) -> Result<(Certificate, Option<Proof>), Broke> {
         let (site, ui) = (self.site, &self.cx.ui);
-        work.apply(&self.plan.ground, &mut |_| {}).map_err(Broke::Step)?;
+        work.apply(&self.plan.ground, &mut |doing| ui.detail(doing.to_string())).map_err(Broke::Step)?;
 
         let step = ui.step("certificate");
         let certificate = site.certificate().map_err(Broke::Certificate)?;
@@ -182,7 +182,12 @@ impl Up<'_> {
     fn take_back(&self, mut work: Work<'_>, service: &dyn Service, state: State, broke: Broke) -> Failure {
         let ui = &self.cx.ui;
         let told = words::Told::of(&broke);
-        ui.step(told.label).fail(&told.line);
+        let step = ui.step(told.label);
+        if words::is_interrupt(&broke) {
+            step.skip(&told.line)
+        } else {
+            step.fail(&told.line)
+        }
         // Before the undo: it may take the log away.
         let last_words = if told.about_service { service.last_words() } else { Vec::new() };
         if self.plan.is_empty() && !matches!(broke, Broke::Step(_)) {
@@ -236,10 +241,10 @@ impl Up<'_> {
             return ui.out_json("up", &Answer { link: &site.link, certificate, release, pid, listeners, proof, changed, notes });
         }
         ui.out(&site.link)?;
-        if ui.stdout_is_terminal() {
+        if ui.stdout_is_terminal() && !ui.is_quiet() {
             ui.out(crate::ui::qr::qr(&site.link, ui.unicode()))?;
         }
-        for line in words::next(site) {
+        for line in words::next(&site.config, &site.names.primary, &site.link) {
             ui.say(line);
         }
         Ok(())

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Broke;
 use super::site::{Certificate, Site};
-use crate::config::HostName;
 use crate::config::model::{Authority, Transport};
+use crate::config::{Config, HostName};
 use crate::deploy::facts::Keeper;
 use crate::deploy::lock::{LockError, Owner};
 use crate::deploy::plan::{Plan, Step};
@@ -15,6 +15,7 @@ use crate::ui::{Exit, Failure, Ui};
 const DAY: u64 = 86_400;
 /// Names of a certificate that one line shows.
 const NAMES_SHOWN: usize = 4;
+const STOP: &str = "Stop: rtcctl down";
 
 pub(super) fn notes<'a>(ui: &Ui, notes: impl IntoIterator<Item = &'a String>) {
     for note in notes {
@@ -44,11 +45,7 @@ pub(super) fn plan(site: &Site, plan: &Plan) -> String {
 
 /// Those that people type; the machine's names for itself are left out, and long lists are cut.
 pub(super) fn names(all: &[HostName]) -> String {
-    let own = |name: &HostName| match name {
-        HostName::Dns(name) => name == "localhost",
-        HostName::Ip(ip) => ip.is_loopback(),
-    };
-    let told: Vec<String> = all.iter().filter(|name| !own(name)).map(ToString::to_string).collect();
+    let told: Vec<String> = all.iter().filter(|name| !is_loopback(name)).map(ToString::to_string).collect();
     match told.len() {
         0 => all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         n if n > NAMES_SHOWN => format!("{} and {} more", told[..NAMES_SHOWN].join(", "), n - NAMES_SHOWN),
@@ -92,20 +89,32 @@ pub(super) fn moved(last: Option<&str>, link: &str) -> Option<String> {
 }
 
 /// One next step per line.
-pub(super) fn next(site: &Site) -> Vec<String> {
-    let config = &site.config;
+pub(super) fn next(config: &Config, primary: &HostName, link: &str) -> Vec<String> {
+    if is_loopback(primary) {
+        let here = "This machine has no address in a network: the link works here only.".to_owned();
+        let trust = (config.cert.authority == Authority::Local).then(|| "Browser warns? rtcctl cert trust".to_owned());
+        return [here].into_iter().chain(trust).chain([STOP.to_owned()]).collect();
+    }
     let mut lines = vec!["Open this link on a second device in the same network.".to_owned()];
     if config.cert.authority == Authority::Local {
-        let host = site.names.primary.in_url();
+        let host = primary.in_url();
         let phones = match config.site.http_port {
             Some(80) => format!("http://{host}/ca"),
             Some(port) => format!("http://{host}:{port}/ca"),
-            None => format!("{}ca", site.link),
+            None => format!("{link}ca"),
         };
         lines.push(format!("Browser warns? here: rtcctl cert trust    phones: {phones}"));
     }
-    lines.push("Stop: rtcctl down".into());
+    lines.push(STOP.to_owned());
     lines
+}
+
+/// A name for the machine itself, of no use to others.
+fn is_loopback(name: &HostName) -> bool {
+    match name {
+        HostName::Dns(name) => name == "localhost",
+        HostName::Ip(ip) => ip.is_loopback(),
+    }
 }
 
 pub(super) fn put_back(plan: &Plan) -> String {
@@ -157,7 +166,7 @@ pub(super) fn not_kept(broke: &Broke, told: Told, last_words: Vec<String>, remai
     };
     let failure = remains.iter().fold(failure, |failure, line| failure.detail(line));
     let failure = with_words(failure, last_words);
-    if is_interrupt(broke) { failure } else { failure.hint("try again and see more: rtcctl up -v") }
+    if is_interrupt(broke) { failure } else { failure.hint("see every step: rtcctl up -v") }
 }
 
 /// It ran before, it runs now, and still the proof failed.
@@ -178,12 +187,16 @@ fn with_words(failure: Failure, last_words: Vec<String>) -> Failure {
     last_words.into_iter().fold(failure.detail("last words of the service:"), |failure, line| failure.detail(format!("  {line}")))
 }
 
-fn is_interrupt(broke: &Broke) -> bool {
+pub(super) fn is_interrupt(broke: &Broke) -> bool {
     matches!(broke, Broke::Interrupted) || matches!(broke, Broke::Step(failed) if failed.interrupted)
 }
 
 pub(super) fn not_opened(site: &Site, error: LockError) -> Failure {
-    not_locked(error).hint(format!("or keep the state elsewhere: --state DIR (now {})", site.paths.state.display()))
+    let elsewhere = format!("keep the state elsewhere: --state DIR (now {})", site.paths.state.display());
+    match &error {
+        LockError::File(file) if !file.to_string().contains("--state") => not_locked(error).hint(elsewhere),
+        _ => not_locked(error),
+    }
 }
 
 /// Exit 6 with the owner, or exit 3.
@@ -220,8 +233,8 @@ pub(in crate::cli) fn seconds(time: SystemTime) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{link, moved, names};
-    use crate::config::HostName;
+    use super::{link, moved, names, next};
+    use crate::config::{Config, HostName};
 
     fn host(text: &str) -> HostName {
         text.parse().unwrap()
@@ -231,6 +244,19 @@ mod tests {
     fn links() {
         assert_eq!(link(&host("192.168.1.20"), 443), "https://192.168.1.20/");
         assert_eq!(link(&host("fd00::1"), 8443), "https://[fd00::1]:8443/");
+    }
+
+    #[test]
+    fn next_steps_are_those_that_can_be_taken() {
+        let mut config = Config::default();
+        let steps = next(&config, &host("192.168.1.20"), "https://192.168.1.20/");
+        assert_eq!(steps[1], "Browser warns? here: rtcctl cert trust    phones: http://192.168.1.20/ca");
+        config.site.http_port = None;
+        assert!(next(&config, &host("box.local"), "https://box.local/")[1].ends_with("phones: https://box.local/ca"));
+        for alone in ["127.0.0.1", "::1", "localhost"] {
+            let steps = next(&config, &host(alone), "https://localhost/").join("\n");
+            assert!(steps.contains("works here only") && !steps.contains("second device") && !steps.contains("phones"), "{steps}");
+        }
     }
 
     #[test]
