@@ -1,6 +1,7 @@
 //! What every command is handed: how to speak, where the config and the state are.
 
 use std::io::ErrorKind;
+use std::path::Path;
 use std::time::Duration;
 
 use super::Global;
@@ -72,6 +73,13 @@ impl Cx {
     pub(super) fn paths(&self, config: &Config) -> Paths {
         let env = |key: &str| std::env::var(key).ok();
         Paths::of(self.global.state.as_deref(), &config.name, nix::unistd::geteuid().is_root(), &env)
+    }
+
+    /// For those who start or stop something: the unit and the supervisor run in another directory.
+    pub(super) fn absolute_paths(&self, config: &Config) -> Result<Paths, Failure> {
+        let absolute = |path: &Path| std::path::absolute(path).map_err(|e| Failure::new(Exit::Resource, format!("find {}: {e}", path.display())));
+        let paths = self.paths(config);
+        Ok(Paths { state: absolute(&paths.state)?, run: absolute(&paths.run)? })
     }
 
     pub(super) fn timeout(&self) -> Duration {

@@ -1,9 +1,8 @@
 //! `rtcctl down`: stop the service; with `--purge` take away everything that `up` ever wrote, and look whether it is gone.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
@@ -43,7 +42,7 @@ struct Answer {
 
 pub(super) fn run(cx: &Cx, args: DownArgs) -> Result<(), Failure> {
     let config = cx.config()?;
-    let paths = absolute(&cx.paths(&config))?;
+    let paths = cx.absolute_paths(&config)?;
     let keeper = Keeper::of(&Local, nix::unistd::geteuid().is_root()).map_err(anyhow::Error::from)?;
     let service = Installed::new(&Local, keeper, &config.name, &paths, seconds(SystemTime::now()));
     let down = Down { cx, name: &config.name, paths: &paths, service: &service };
@@ -178,9 +177,4 @@ fn gone(purged: &Purged) -> String {
     let mut words: Vec<String> = purged.removed.iter().filter(outermost).map(|path| path.display().to_string()).collect();
     words.extend(purged.user.as_ref().map(|user| format!("user {user}")));
     if words.is_empty() { "nothing was there".into() } else { format!("removed, and looked that it is gone: {}", words.join(", ")) }
-}
-
-fn absolute(paths: &Paths) -> Result<Paths, Failure> {
-    let absolute = |path: &Path| std::path::absolute(path).with_context(|| format!("find {}", path.display()));
-    Ok(Paths { state: absolute(&paths.state)?, run: absolute(&paths.run)? })
 }

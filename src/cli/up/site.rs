@@ -61,7 +61,7 @@ impl Site {
             cert::load_files(chain, key)?;
         }
         let is_root = nix::unistd::geteuid().is_root();
-        let paths = absolute(cx.paths(&config))?;
+        let paths = cx.absolute_paths(&config)?;
         let denied = |address| try_listen(address, Protocol::Tcp) == Answer::Denied;
         let notes = ports::settle(&mut config, &denied).into_iter().collect();
         let names = SiteNames::of(&config, &machine.hostname, &machine.addresses);
@@ -154,10 +154,4 @@ impl Site {
 
 fn use_it(whose: &str, state: &Path) -> String {
     if whose == "root" { "use it: sudo rtcctl up".into() } else { format!("use it: rtcctl up as {whose} (state {})", state.display()) }
-}
-
-/// The unit and the supervisor run elsewhere.
-fn absolute(paths: Paths) -> Result<Paths, Failure> {
-    let absolute = |path: &Path| std::path::absolute(path).with_context(|| format!("find {}", path.display()));
-    Ok(Paths { state: absolute(&paths.state)?, run: absolute(&paths.run)? })
 }
