@@ -1,5 +1,6 @@
-//! What `std::net` lacks: batched UDP, TLS configs with hot swap, the machine's addresses.
+//! What `std::net` lacks: TCP listeners for one family, batched UDP, TLS configs with hot swap, the machine's addresses.
 
 pub mod addr;
+pub mod tcp;
 pub mod tls;
 pub mod udp;

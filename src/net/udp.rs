@@ -169,7 +169,8 @@ fn allow_fragments(socket: &socket2::Socket) -> io::Result<()> {
     Ok(())
 }
 
-/// True when a bind failed because the machine has no such address family (IPv6 switched off): a wildcard of it can be left out.
+/// True when a bind failed because the machine has no such address family, compiled out (EAFNOSUPPORT) or switched off by sysctl
+/// (EADDRNOTAVAIL): a wildcard of it can be left out.
 pub fn family_missing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }

@@ -3,12 +3,9 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 
-use socket2::{Domain, Protocol, Socket, Type};
-
+use crate::net::tcp;
+use crate::net::udp::family_missing;
 use crate::ui::{Exit, Failure};
-
-/// Connections that wait in the kernel for `accept`.
-const BACKLOG: i32 = 1024;
 
 /// The sockets of one port.
 #[derive(Debug)]
@@ -46,14 +43,14 @@ fn bind_all(listen: &[IpAddr], port: u16) -> Result<Listeners, BindError> {
     let mut skipped = None;
     for ip in listen {
         let address = SocketAddr::new(*ip, all.port);
-        match bind(address) {
+        match tcp::listen(address) {
             Ok(socket) => {
                 if let Ok(real) = socket.local_addr() {
                     all.port = real.port();
                 }
                 all.sockets.push(socket);
             }
-            Err(cause) if ip.is_unspecified() && family_is_absent(&cause) => {
+            Err(cause) if ip.is_unspecified() && family_missing(&cause) => {
                 let family = if ip.is_ipv6() { "IPv6" } else { "IPv4" };
                 all.notes.push(format!("the kernel has no {family}: {ip} is skipped"));
                 skipped = Some(BindError { address, cause });
@@ -65,23 +62,6 @@ fn bind_all(listen: &[IpAddr], port: u16) -> Result<Listeners, BindError> {
         Some(error) if all.sockets.is_empty() => Err(error),
         _ => Ok(all),
     }
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-/// Compiled out (EAFNOSUPPORT) or switched off by sysctl (EADDRNOTAVAIL for the wildcard).
-fn family_is_absent(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(nix::errno::Errno::EAFNOSUPPORT as i32)
 }
 
 impl From<BindError> for Failure {
@@ -140,7 +120,7 @@ mod tests {
     fn only_a_missing_right_is_answered_with_the_stand_in() {
         let denied = bind_failure("0.0.0.0:443".parse().unwrap(), "tcp", &io::Error::from(io::ErrorKind::PermissionDenied));
         assert_eq!(denied.message, "no right to bind 0.0.0.0:443 tcp");
-        assert!(family_is_absent(&io::Error::from_raw_os_error(nix::errno::Errno::EAFNOSUPPORT as i32)));
-        assert!(!family_is_absent(&io::Error::from(io::ErrorKind::AddrInUse)));
+        assert!(family_missing(&io::Error::from_raw_os_error(nix::errno::Errno::EAFNOSUPPORT as i32)));
+        assert!(!family_missing(&io::Error::from(io::ErrorKind::AddrInUse)));
     }
 }

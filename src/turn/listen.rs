@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::net::tcp;
 use crate::net::udp::{Socket, family_missing};
 
 use super::{Listener, StartError};
@@ -18,8 +19,6 @@ const CONNECTIONS_PER_ADDRESS: usize = 1024;
 const PAIR_TRIES: usize = 32;
 /// How long accepting rests when the process or the machine has no descriptors left.
 const REST: Duration = Duration::from_millis(200);
-/// Connections waiting to be accepted.
-const BACKLOG: i32 = 1024;
 
 /// Everything bound: one UDP socket per shard and listener, and the TCP listeners.
 pub(super) struct Bound {
@@ -83,16 +82,7 @@ pub(super) enum Accepted {
 
 impl Acceptor {
     fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        // Connections of a former run that linger in TIME_WAIT do not hold the port.
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        let io = mio::net::TcpListener::from_std(socket.into());
+        let io = mio::net::TcpListener::from_std(tcp::listen(address)?);
         let local = io.local_addr()?;
         Ok(Self { io, local, resting: None })
     }
