@@ -10,6 +10,7 @@ mod cli;
 mod config;
 mod deploy;
 mod probe;
+mod readme;
 mod relay;
 mod serve;
 mod signal;
