@@ -244,7 +244,9 @@ impl Up<'_> {
         if ui.stdout_is_terminal() && !ui.is_quiet() {
             ui.out(crate::ui::qr::qr(&site.link, ui.unicode()))?;
         }
-        for line in words::next(&site.config, &site.names.primary, &site.link) {
+        let install =
+            std::env::current_exe().ok().and_then(|program| words::install(&program, &std::env::var_os("PATH").unwrap_or_default(), site.is_root));
+        for line in words::next(&site.config, &site.names.primary, &site.link).into_iter().chain(install) {
             ui.say(line);
         }
         Ok(())

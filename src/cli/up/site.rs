@@ -28,7 +28,7 @@ pub(super) struct Site {
     /// `https://192.168.1.20/`
     pub(super) link: String,
     pub(super) notes: Vec<String>,
-    is_root: bool,
+    pub(super) is_root: bool,
 }
 
 /// The certificate that is served, in words and as data.

@@ -1,5 +1,7 @@
 //! What `up` and `down` say: lines and failures, made from data. Nothing is printed here but notes.
 
+use std::ffi::OsStr;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Broke;
@@ -107,6 +109,14 @@ pub(super) fn next(config: &Config, primary: &HostName, link: &str) -> Vec<Strin
     }
     lines.push(STOP.to_owned());
     lines
+}
+
+/// How to get `rtcctl` as a command, which every hint takes for granted: for those who built it and ran it from where it was built.
+/// `path` is the variable of that name.
+pub(super) fn install(program: &Path, path: &OsStr, is_root: bool) -> Option<String> {
+    let found = std::env::split_paths(path).any(|folder| folder.join("rtcctl").is_file());
+    let sudo = if is_root { "" } else { "sudo " };
+    (!found).then(|| format!("To have rtcctl as a command: {sudo}install {} /usr/local/bin/rtcctl", program.display()))
 }
 
 /// A name for the machine itself, of no use to others.
@@ -233,7 +243,7 @@ pub(in crate::cli) fn seconds(time: SystemTime) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{link, moved, names, next};
+    use super::{install, link, moved, names, next};
     use crate::config::{Config, HostName};
 
     fn host(text: &str) -> HostName {
@@ -257,6 +267,16 @@ mod tests {
             let steps = next(&config, &host(alone), "https://localhost/").join("\n");
             assert!(steps.contains("works here only") && !steps.contains("second device") && !steps.contains("phones"), "{steps}");
         }
+    }
+
+    #[test]
+    fn who_cannot_type_the_command_is_told_how() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = |is_root| install("/src/target/release/rtcctl".as_ref(), dir.path().as_os_str(), is_root);
+        assert_eq!(said(true).unwrap(), "To have rtcctl as a command: install /src/target/release/rtcctl /usr/local/bin/rtcctl");
+        assert!(said(false).unwrap().contains(": sudo install"));
+        std::fs::write(dir.path().join("rtcctl"), "").unwrap();
+        assert_eq!(said(true), None);
     }
 
     #[test]
