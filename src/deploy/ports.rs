@@ -12,6 +12,8 @@ use crate::ui::{Exit, Failure};
 /// What https and http move to where 443 and 80 may not be bound.
 const HIGH_HTTPS: u16 = 8443;
 const HIGH_HTTP: u16 = 8080;
+/// The port that IANA keeps for STUN and TURN.
+const TURN: u16 = 3478;
 
 /// One listener of the service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -115,7 +117,11 @@ fn ways_on(PortFact { wanted, answer }: &PortFact) -> Vec<String> {
     let free = match wanted.key {
         "site.https_port" => format!("take another port: rtcctl up --set site.https_port={HIGH_HTTPS}"),
         "site.http_port" => format!("take another port: rtcctl up --set site.http_port={HIGH_HTTP}"),
-        _ => format!("take another port: rtcctl up --set 'turn.ports=[{}]'", wanted.address.port().wrapping_add(1)),
+        _ => {
+            // Beside a low port lies another that needs the same right.
+            let other = if wanted.address.port() < 1024 { TURN } else { wanted.address.port().checked_add(1).unwrap_or(TURN) };
+            format!("take another port: rtcctl up --set 'turn.ports=[{other}]'")
+        }
     };
     match answer {
         Answer::Held(holder) => {
@@ -177,6 +183,17 @@ mod tests {
             "take another port: rtcctl up --set site.http_port=8080",
         ];
         assert_eq!(failure.hints, hints);
+    }
+
+    #[test]
+    fn another_port_for_the_relay_is_one_that_can_be_had() {
+        let hint = |address: &str| {
+            let wanted = Wanted { address: address.parse().unwrap(), protocol: Protocol::Udp, key: "turn.ports" };
+            obstacles(&[PortFact { wanted, answer: Answer::Denied }]).unwrap().hints[0].clone()
+        };
+        assert_eq!(hint("0.0.0.0:53"), "take another port: rtcctl up --set 'turn.ports=[3478]'");
+        assert_eq!(hint("0.0.0.0:1023"), hint("0.0.0.0:65535"));
+        assert!(hint("0.0.0.0:3478").ends_with("[3479]'"));
     }
 
     #[test]
