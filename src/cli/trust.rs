@@ -126,6 +126,10 @@ fn finish(cx: &Cx, command: &str, participle: &str, answer: &Answer<'_>) -> Resu
             (None, _) => step.ok(format!("{}: {participle}", done.place)),
         }
     }
+    if command == "cert.trust" && answer.places.is_empty() {
+        let failure = Failure::new(Exit::Resource, "no store could be changed");
+        return Err(answer.notes.iter().fold(failure, |failure, note| failure.hint(note.clone())));
+    }
     for note in &answer.notes {
         cx.ui.warn(note);
     }
@@ -134,10 +138,6 @@ fn finish(cx: &Cx, command: &str, participle: &str, answer: &Answer<'_>) -> Resu
         let mut failure = Failure::new(Exit::Resource, format!("{failed} of {} stores could not be changed", answer.places.len()));
         failure = failure.field("places", serde_json::to_value(&answer.places).unwrap_or_default());
         return Err(failure.hint("close the browser and try again; rtcctl cert untrust takes back what was done"));
-    }
-    if command == "cert.trust" && answer.places.is_empty() {
-        let failure = Failure::new(Exit::Resource, "no store could be changed");
-        return Err(answer.notes.iter().fold(failure, |failure, note| failure.hint(note.clone())));
     }
     if cx.ui.is_json() {
         return cx.ui.out_json(command, answer);
