@@ -1,6 +1,6 @@
 //! `rtcctl down`: stop the service; with `--purge` take away everything that `up` ever wrote, and look whether it is gone.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
@@ -151,7 +151,7 @@ impl Down<'_> {
             let failure = Failure::new(Exit::Stuck, "not everything could be removed");
             return Err(purged.remains.iter().fold(failure, |failure, line| failure.detail(line)));
         }
-        step.ok(gone(&purged));
+        step.ok(gone(&purged, self.paths));
         for path in &purged.foreign {
             ui.warn(format!("not ours, so it stays: {}", path.display()));
         }
@@ -171,10 +171,27 @@ impl Down<'_> {
     }
 }
 
-/// `/var/lib/rtcctl, the unit, user rtcctl: nothing is left`
-fn gone(purged: &Purged) -> String {
-    let outermost = |path: &&PathBuf| !purged.removed.iter().any(|other| other != *path && path.starts_with(other));
-    let mut words: Vec<String> = purged.removed.iter().filter(outermost).map(|path| path.display().to_string()).collect();
+/// `removed, and looked that it is gone: /var/lib/rtcctl, user rtcctl`. Empty folders above ours (`~/.local`), which an `up` made and which go
+/// again, are not named: it would read as if what others keep there had gone too.
+fn gone(purged: &Purged, paths: &Paths) -> String {
+    let is_above = |path: &Path| [&paths.state, &paths.run].into_iter().any(|ours| ours != path && ours.starts_with(path));
+    let ours: Vec<&PathBuf> = purged.removed.iter().filter(|path| !is_above(path)).collect();
+    let outermost = |path: &&&PathBuf| !ours.iter().any(|other| other != *path && path.starts_with(other));
+    let mut words: Vec<String> = ours.iter().filter(outermost).map(|path| path.display().to_string()).collect();
     words.extend(purged.user.as_ref().map(|user| format!("user {user}")));
     if words.is_empty() { "nothing was there".into() } else { format!("removed, and looked that it is gone: {}", words.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Paths, Purged, gone};
+
+    #[test]
+    fn a_purge_names_what_was_ours() {
+        let paths = Paths { state: "/home/anna/.local/state/rtcctl".into(), run: "/home/anna/.local/state/rtcctl/run".into() };
+        let removed = ["/home/anna/.local/state/rtcctl/ca", "/home/anna/.local/state/rtcctl", "/home/anna/.local/state", "/home/anna/.local"];
+        let purged = Purged { removed: removed.map(Into::into).to_vec(), user: Some("rtcctl".into()), ..Purged::default() };
+        assert_eq!(gone(&purged, &paths), "removed, and looked that it is gone: /home/anna/.local/state/rtcctl, user rtcctl");
+        assert_eq!(gone(&Purged::default(), &paths), "nothing was there");
+    }
 }
