@@ -174,7 +174,7 @@ impl Down<'_> {
 /// `removed, and looked that it is gone: /var/lib/rtcctl, user rtcctl`. Empty folders above ours (`~/.local`), which an `up` made and which go
 /// again, are not named: it would read as if what others keep there had gone too.
 fn gone(purged: &Purged, paths: &Paths) -> String {
-    let is_above = |path: &Path| [&paths.state, &paths.run].into_iter().any(|ours| ours != path && ours.starts_with(path));
+    let is_above = |path: &Path| path != paths.state && paths.state.starts_with(path);
     let ours: Vec<&PathBuf> = purged.removed.iter().filter(|path| !is_above(path)).collect();
     let outermost = |path: &&&PathBuf| !ours.iter().any(|other| other != *path && path.starts_with(other));
     let mut words: Vec<String> = ours.iter().filter(outermost).map(|path| path.display().to_string()).collect();
