@@ -26,6 +26,8 @@ pub(crate) struct Site {
     pub(crate) home: PathBuf,
     /// The network namespace the browsers run in.
     pub(crate) netns: Option<String>,
+    /// What Chromium is told besides.
+    pub(crate) flags: Vec<String>,
 }
 
 impl Site {
@@ -36,7 +38,7 @@ impl Site {
     }
 
     fn chrome(&self) -> Chrome {
-        Chrome::start(&self.home, self.netns.as_deref())
+        Chrome::start(&self.home, self.netns.as_deref(), &self.flags)
     }
 }
 
@@ -130,7 +132,7 @@ async fn the_ca_page_sees_that_this_device_trusts_the_site() {
     let Some(server) = Server::start() else { return };
     let site = server.site();
     let chrome = site.chrome();
-    let page = chrome.open(&[]).await;
+    let page = chrome.open().await;
     page.goto(&format!("{}ca", site.link)).await;
     page.press("#test").await;
     page.wait("the verdict", SOON, "document.querySelector('#verdict').innerText.trim() === 'Trusted'").await;
@@ -160,7 +162,7 @@ async fn third_is_told(site: &Site) {
     let chrome = site.chrome();
     let room = site.room("");
     let (anna, ben) = meet(&chrome, site, &room).await;
-    let carl = chrome.open(&[]).await;
+    let carl = chrome.open().await;
     carl.goto(&room).await;
     join(&carl, "Carl").await;
     carl.wait_state("room-full", SOON).await;
@@ -203,7 +205,7 @@ async fn leaving_is_said(site: &Site) {
 
 async fn page_is_small(site: &Site) {
     let chrome = site.chrome();
-    let page = chrome.open(&[]).await;
+    let page = chrome.open().await;
     page.eval("return 0").await;
     page.goto(&site.link).await;
     page.wait_state("landing", SOON).await;
@@ -237,7 +239,7 @@ async fn page_is_small(site: &Site) {
 /// What the modules decide without a document.
 async fn modules_decide(site: &Site) {
     let chrome = site.chrome();
-    let page = chrome.open(&[]).await;
+    let page = chrome.open().await;
     page.goto(&site.link).await;
     let cases = [
         ("lobby.js", "['a', 'Quiet-otter_42', 'x'.repeat(128)].map(it.roomProblem)", json!([null, null, null])),
@@ -282,7 +284,7 @@ async fn qr_codes_are_right(site: &Site) {
         Mask::Meadow,
     ];
     let chrome = site.chrome();
-    let page = chrome.open(&[]).await;
+    let page = chrome.open().await;
     page.goto(&site.link).await;
     for length in [1, 14, 15, 26, 27, 42, 43, 62, 63, 84, 85, 106, 107, 122, 123, 152, 153, 180, 181, 213] {
         let text: String = "https://192.168.1.20/r/quiet-otter-x7k2m9q4ta?".chars().cycle().take(length).collect();
@@ -304,7 +306,7 @@ async fn qr_codes_are_right(site: &Site) {
 /// must say so and show the way to `/ca`.
 async fn untrusted_is_told(site: &Site, plain: &str) {
     let chrome = site.chrome();
-    let (anna, ben) = (chrome.open(&[]).await, chrome.open(&[]).await);
+    let (anna, ben) = (chrome.open().await, chrome.open().await);
     anna.goto(&format!("{plain}ca")).await;
     anna.press("#test").await;
     anna.wait("the verdict", SOON, "document.querySelector('#verdict').innerText.trim() === 'Not trusted yet'").await;
@@ -325,7 +327,7 @@ async fn untrusted_is_told(site: &Site, plain: &str) {
 
 /// Anna waits, Ben comes.
 async fn meet(chrome: &Chrome, site: &Site, room: &str) -> (Page, Page) {
-    let (anna, ben) = (chrome.open(&[]).await, chrome.open(&[]).await);
+    let (anna, ben) = (chrome.open().await, chrome.open().await);
     anna.goto(room).await;
     join(&anna, "Anna").await;
     anna.wait_state("waiting", SOON).await;
@@ -389,6 +391,12 @@ impl Report {
     }
 }
 
+/// Two encoding browsers fill a small machine; more of them at once would starve each other past every deadline.
+pub(crate) fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// `rtcctl serve` in the foreground, with a temporary state, on the address that others would use.
 struct Server {
     _turn: MutexGuard<'static, ()>,
@@ -405,9 +413,7 @@ impl Server {
         if absent(&["chromium", "chromedriver", "certutil"]) {
             return None;
         }
-        // Two encoding browsers fill a small machine; more of them at once would starve each other past every deadline.
-        static TURN: Mutex<()> = Mutex::new(());
-        let turn_taken = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn_taken = one_at_a_time();
         let folder = tempfile::Builder::new().prefix("rtcctl-site-").tempdir().unwrap();
         let address = own_address();
         let [https, http, turn] = free_ports(address);
@@ -465,14 +471,14 @@ impl Server {
     fn site(&self) -> Site {
         let home = self.folder.path().join("trusting");
         trust(&home, &self.folder.path().join("state/ca/ca.pem"));
-        Site { link: self.link(), home, netns: None }
+        Site { link: self.link(), home, netns: None, flags: Vec::new() }
     }
 
     /// Seen from a device that was never told about it.
     fn stranger(&self) -> Site {
         let home = self.folder.path().join("stranger");
         std::fs::create_dir_all(&home).unwrap();
-        Site { link: self.link(), home, netns: None }
+        Site { link: self.link(), home, netns: None, flags: Vec::new() }
     }
 }
 

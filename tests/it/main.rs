@@ -9,6 +9,7 @@ mod cert;
 mod cli;
 mod config;
 mod deploy;
+mod network;
 mod probe;
 mod readme;
 mod relay;

@@ -46,7 +46,7 @@ pub(crate) fn absent(tools: &[&str]) -> bool {
 }
 
 #[expect(clippy::print_stderr, reason = "a test that did not run has to say so")]
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     eprintln!("{line}");
 }
 
@@ -55,14 +55,15 @@ pub(crate) struct Chrome {
     driver: Child,
     port: u16,
     binary: PathBuf,
+    flags: Vec<String>,
     /// Profiles, caches, the wrapper: unique, so that a stray browser is found by it.
     folder: tempfile::TempDir,
 }
 
 impl Chrome {
     /// `home` holds the NSS store that decides which authorities are trusted. `netns`: the browser runs in that network
-    /// namespace; the driver stays outside and talks to it through a pipe.
-    pub(crate) fn start(home: &Path, netns: Option<&str>) -> Self {
+    /// namespace; the driver stays outside and talks to it through a pipe. `flags` are Chromium's, besides our own.
+    pub(crate) fn start(home: &Path, netns: Option<&str>, flags: &[String]) -> Self {
         let folder = tempfile::Builder::new().prefix("rtcctl-chrome-").tempdir().unwrap();
         let binary = folder.path().join("chromium");
         let inside = netns.map_or_else(String::new, |name| format!("ip netns exec {name} "));
@@ -81,13 +82,13 @@ impl Chrome {
             .spawn()
             .unwrap();
         let port = announced_port(&mut driver);
-        Self { driver, port, binary, folder }
+        Self { driver, port, binary, flags: flags.to_vec(), folder }
     }
 
     /// A new browser with a profile of its own.
-    pub(crate) async fn open(&self, more: &[&str]) -> Page {
+    pub(crate) async fn open(&self) -> Page {
         let profile = tempfile::tempdir_in(self.folder.path()).unwrap().keep();
-        let mut arguments: Vec<String> = FLAGS.iter().chain(more).map(ToString::to_string).collect();
+        let mut arguments: Vec<String> = FLAGS.iter().map(ToString::to_string).chain(self.flags.iter().cloned()).collect();
         arguments.push(format!("--user-data-dir={}", profile.display()));
         let capabilities = json!({
             "acceptInsecureCerts": false,

@@ -46,10 +46,16 @@ impl Home {
 
     /// State lies in `<home>/state`, so that root and others find the same.
     pub(crate) fn rtcctl(&self, arguments: &[&str]) -> Cli {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rtcctl"));
+        self.rtcctl_under(&[], arguments)
+    }
+
+    /// The same by way of another command, which is given ours as its last words.
+    pub(crate) fn rtcctl_under(&self, wrapper: &[&str], arguments: &[&str]) -> Cli {
+        let words = [wrapper, &[env!("CARGO_BIN_EXE_rtcctl")], arguments].concat();
+        let mut command = Command::new(words[0]);
         for (key, _) in std::env::vars_os() {
             let name = key.to_string_lossy();
-            if name.starts_with("RTCCTL_") || name.starts_with("LC_") || name.starts_with("XDG_") {
+            if name.starts_with("RTCCTL_") || name.starts_with("LC_") || name.starts_with("XDG_") || name.starts_with("SUDO_") {
                 command.env_remove(&key);
             }
         }
@@ -57,7 +63,7 @@ impl Home {
             command.env_remove(key);
         }
         command.env("HOME", self.directory.path()).env("LANG", "C.UTF-8").env("TERM", "xterm");
-        command.env("RTCCTL_STATE", self.path("state")).args(arguments).current_dir(self.work());
+        command.env("RTCCTL_STATE", self.path("state")).args(&words[1..]).current_dir(self.work());
         Cli { command, home: self.directory.path().to_path_buf() }
     }
 }
