@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::body::Body;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -80,6 +80,7 @@ impl Site {
             .route("/", get(landing))
             .route("/r/{room}", get(room))
             .route("/healthz", get(healthz))
+            .route("/api/qr.svg", get(qr))
             .with_state(Arc::clone(&view))
             .merge(rooms)
             .fallback(|| async { StatusCode::NOT_FOUND });
@@ -135,15 +136,19 @@ impl Site {
 #[derive(Clone)]
 struct Secure(Origin);
 
-async fn landing(State(view): State<Arc<View>>) -> Response {
-    page(web::call_page(&view.title, None))
+async fn landing(State(view): State<Arc<View>>, Extension(Secure(secure)): Extension<Secure>) -> Response {
+    call_page(&view, None, &secure)
 }
 
-async fn room(State(view): State<Arc<View>>, Path(room): Path<String>) -> Response {
+async fn room(State(view): State<Arc<View>>, Extension(Secure(secure)): Extension<Secure>, Path(room): Path<String>) -> Response {
     if !is_room_name(&room) {
         return StatusCode::NOT_FOUND.into_response();
     }
-    page(web::call_page(&view.title, Some(&room)))
+    call_page(&view, Some(&room), &secure)
+}
+
+fn call_page(view: &View, room: Option<&str>, secure: &Origin) -> Response {
+    page(web::call_page(web::CallView { title: &view.title, room, secure_origin: &origin::url(secure) }))
 }
 
 fn is_room_name(name: &str) -> bool {
@@ -180,6 +185,26 @@ async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
 fn matches_etag(headers: &HeaderMap, etag: &str) -> bool {
     let tags = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(','));
     tags.map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+#[derive(serde::Deserialize)]
+struct QrText {
+    text: String,
+}
+
+/// Draws links into this site only: whoever scans a code that we drew trusts it.
+async fn qr(Extension(seen): Extension<Origin>, Query(QrText { text }): Query<QrText>) -> Response {
+    let own = text.strip_prefix(&origin::url(&seen)).is_some_and(|rest| rest.starts_with('/'));
+    let Some(svg) = own.then(|| web::qr_svg(&text)).flatten() else {
+        let why = format!("text: a link into this site, of at most {} bytes", web::QR_TEXT_MAX);
+        return (StatusCode::BAD_REQUEST, why).into_response();
+    };
+    let headers = [
+        (header::CONTENT_TYPE, "image/svg+xml"),
+        (header::CACHE_CONTROL, "private"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    ];
+    (headers, svg).into_response()
 }
 
 async fn ca_page(State(view): State<Arc<View>>, Extension(Secure(secure)): Extension<Secure>) -> Response {
@@ -301,6 +326,7 @@ mod tests {
             ("GET", "/ca/ca.crt", 200, "application/x-x509-ca-cert"),
             ("GET", "/ca/rtcctl.mobileconfig", 200, "application/x-apple-aspen-config"),
             ("GET", "/healthz", 200, "application/json"),
+            ("GET", "/api/qr.svg", 400, "text/plain"),
             ("POST", "/", 405, ""),
             ("POST", "/healthz", 405, ""),
             ("POST", "/some/where", 200, ""),
@@ -372,6 +398,33 @@ mod tests {
         }
         let page = text(ask(&site, Entrance::Http, "GET", "/ca", &[("host", "call.test:8080")]).await).await;
         assert!(page.contains("https://call.test:8443"), "the button tests the secure origin of the same host");
+    }
+
+    #[tokio::test]
+    async fn a_qr_code_is_drawn_of_links_into_this_site_only() {
+        let site = site(true);
+        for (host, text, status) in [
+            ("call.test:8443", "https://call.test:8443/r/quiet-otter", 200),
+            ("call.test", "https://call.test/r/quiet-otter?it=relay%26tt=udp", 200),
+            ("call.test:8443", "https://call.test:8443", 400),
+            ("call.test:8443", "https://call.test:84430/", 400),
+            ("call.test:8443", "https://call.test:8443.evil.test/", 400),
+            ("call.test:8443", "https://call.test:8443@evil.test/", 400),
+            ("call.test:8443", "https://192.0.2.7:8443/r/quiet-otter", 400),
+            ("evil.test", "https://evil.test/", 400),
+            ("call.test", "javascript:alert(1)", 400),
+            ("call.test", &format!("https://call.test/{}", "a".repeat(web::QR_TEXT_MAX)), 400),
+        ] {
+            let response = ask(&site, Entrance::Https, "GET", &format!("/api/qr.svg?text={text}"), &[("host", host)]).await;
+            assert_eq!(response.status(), status, "{host} {text}");
+            if status == 200 {
+                assert_eq!(response.headers()[header::CONTENT_TYPE], "image/svg+xml");
+                assert_eq!(response.headers()[header::CACHE_CONTROL], "private");
+                assert!(self::text(response).await.starts_with("<svg "));
+            }
+        }
+        let page = text(ask(&site, Entrance::Https, "GET", "/", &[("host", "call.test")]).await).await;
+        assert!(page.contains("data-secure=\"https://call.test:8443\""), "the page knows the https port");
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 //! Not for: routes and headers (`serve`), rooms (`signal`), the certificate itself (`cert`).
 
 mod fill;
+mod qr;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use ring::digest::{SHA256, digest};
 use rust_embed::RustEmbed;
 
 use fill::{escape, fill};
+pub use qr::{QR_TEXT_MAX, qr_svg};
 
 /// The policy both pages need: no inline script, style or foreign origin. Connections are the page's own origin by
 /// https, and by wss, which Safari before 16 does not count as 'self'; `/ca` on plain http tests the https origin.
@@ -38,20 +40,48 @@ static ASSETS: LazyLock<HashMap<String, Asset>> = LazyLock::new(|| {
     Page::iter().filter(|path| !TEMPLATES.contains(&path.as_ref())).filter_map(|path| Some((path.to_string(), read(&path)?))).collect()
 });
 
+/// What the page's scripts import, so that a browser asks for all at once and not for one after the other. `main.js` is asked for by its
+/// own tag; the plain scripts and /ca's are no modules of the page.
+static MODULES: LazyLock<String> = LazyLock::new(|| {
+    let mut modules: Vec<&str> = ASSETS.keys().map(String::as_str).filter(|path| path.ends_with(".js")).collect();
+    modules.retain(|path| !["main.js", "theme.js", "old.js", "ca.js"].contains(path));
+    modules.sort_unstable();
+    modules.into_iter().map(|path| format!("<link rel=\"modulepreload\" href=\"/assets/{path}\">\n")).collect()
+});
+
 /// `path` without the leading slash, under `/assets/`.
 pub fn asset(path: &str) -> Option<Asset> {
     ASSETS.get(path).cloned()
 }
 
-/// The call page: landing without a room, else the room.
-pub fn call_page(title: &str, room: Option<&str>) -> String {
-    let title = escape(title);
+/// What the call page shows.
+#[derive(Clone, Copy, Debug)]
+pub struct CallView<'a> {
+    pub title: &'a str,
+    /// The landing page without one.
+    pub room: Option<&'a str>,
+    /// `https://192.168.1.20:8443`: where a browser that came without https is sent.
+    pub secure_origin: &'a str,
+}
+
+pub fn call_page(view: CallView<'_>) -> String {
+    let title = escape(view.title);
     // The text is what tools look for in a page of an AppRTC server; the page itself reads the attribute.
-    let (attribute, text) = match room.map(escape) {
+    let (attribute, text) = match view.room.map(escape) {
         Some(room) => (format!(" data-room=\"{room}\""), format!("roomId: '{room}'")),
         None => Default::default(),
     };
-    fill(&template("index.html"), &[("title", &title), ("sprite", &template("sprite.svg")), ("room-attribute", &attribute), ("room-text", &text)])
+    fill(
+        &template("index.html"),
+        &[
+            ("title", &title),
+            ("modules", &MODULES),
+            ("sprite", &template("sprite.svg")),
+            ("secure-origin", &escape(view.secure_origin)),
+            ("room-attribute", &attribute),
+            ("room-text", &text),
+        ],
+    )
 }
 
 /// What `/ca` shows.
@@ -116,15 +146,15 @@ mod tests {
 
     #[test]
     fn a_room_is_named_where_apprtc_tools_look_for_it() {
-        assert!(call_page("rtcctl", Some("testRoom")).contains("roomId: 'testRoom'"));
-        let landing = call_page("rtcctl", None);
+        assert!(call_page(view("rtcctl", Some("testRoom"))).contains("roomId: 'testRoom'"));
+        let landing = call_page(view("rtcctl", None));
         assert!(!landing.contains("roomId"), "the landing page has no room");
         assert!(!landing.contains("data-room"));
     }
 
     #[test]
     fn markup_in_title_and_room_stays_text() {
-        let page = call_page("<b>\"&'", Some("\"><script>x</script>"));
+        let page = call_page(view("<b>\"&'", Some("\"><script>x</script>")));
         assert!(page.contains("<title>&lt;b&gt;&quot;&amp;&#39;</title>"));
         assert!(!page.contains("<script>x"));
         assert!(!page.contains("data-room=\"\">"));
@@ -133,7 +163,7 @@ mod tests {
     #[test]
     fn nothing_is_left_to_fill_in_and_a_title_is_no_template() {
         let ca = CaView { title: "{{origin}}".into(), sha256: "3AF1".repeat(16), secure_origin: "https://192.168.1.20".into() };
-        for page in [call_page("rtcctl", None), call_page("rtcctl", Some("a")), ca_page(&CaView { title: "t".into(), ..ca.clone() })] {
+        for page in [call_page(view("rtcctl", None)), call_page(view("rtcctl", Some("a"))), ca_page(&CaView { title: "t".into(), ..ca.clone() })] {
             assert!(!page.contains("{{"), "{page}");
         }
         assert!(ca_page(&ca).contains("<title>Trust this site · {{origin}}</title>"));
@@ -156,14 +186,14 @@ mod tests {
     #[test]
     fn all_that_the_pages_and_modules_ask_for_is_there() {
         let ca = CaView { title: "t".into(), sha256: "00".repeat(32), secure_origin: "https://a".into() };
-        for page in [call_page("t", Some("a")), ca_page(&ca)] {
+        for page in [call_page(view("t", Some("a"))), ca_page(&ca)] {
             let wanted: Vec<_> = page.split("\"/assets/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
             assert!(wanted.len() > 3);
             for path in wanted {
                 assert!(asset(path).is_some(), "{path}");
             }
         }
-        let page = call_page("t", None);
+        let page = call_page(view("t", None));
         for (path, module) in ASSETS.iter().filter(|(path, _)| path.ends_with(".js")) {
             for import in String::from_utf8_lossy(&module.body).split("from \"./").skip(1) {
                 let name = import.split('"').next().unwrap();
@@ -231,13 +261,21 @@ mod tests {
     }
 
     #[test]
-    fn what_a_page_load_fetches_is_under_150_kib() {
-        let page = call_page("rtcctl", Some("quiet-otter-x7k2m9q4ta"));
-        let paths: std::collections::BTreeSet<_> = page.split("\"/assets/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
-        let total = page.len() + paths.iter().map(|path| asset(path).unwrap().body.len()).sum::<usize>();
-        assert!(total < 150 * 1024, "{total} bytes");
-        for path in ASSETS.keys().filter(|path| !paths.contains(path.as_str())) {
-            assert!(["ca.css", "ca.js", "qr.js"].contains(&path.as_str()), "{path} is served to nobody");
+    fn a_page_and_all_that_it_ever_asks_for_is_under_150_kib() {
+        let ca = CaView { title: "t".into(), sha256: "00".repeat(32), secure_origin: "https://a".into() };
+        let pages = [call_page(view("rtcctl", Some("quiet-otter-x7k2m9q4ta"))), ca_page(&ca)];
+        let asks = |page: &str, path: &str| page.contains(&format!("\"/assets/{path}\""));
+        for page in &pages {
+            let assets: usize = ASSETS.iter().filter(|(path, _)| asks(page, path)).map(|(_, asset)| asset.body.len()).sum();
+            let qr = qr_svg(&"a".repeat(80)).unwrap().len();
+            assert!(page.len() + assets + qr < 150 * 1024, "{} + {assets} + {qr} bytes", page.len());
         }
+        for path in ASSETS.keys() {
+            assert!(pages.iter().any(|page| asks(page, path)), "{path} is served to nobody");
+        }
+    }
+
+    fn view<'a>(title: &'a str, room: Option<&'a str>) -> CallView<'a> {
+        CallView { title, room, secure_origin: "https://192.168.1.20:8443" }
     }
 }

@@ -8,7 +8,7 @@ import { fill } from "./message.js";
 import { quality } from "./stats.js";
 import * as stage from "./stage.js";
 import { after } from "./after.js";
-import { $, all, band, facts, icon, put, say, show, speak, squares } from "./view.js";
+import { $, all, band, facts, icon, put, say, show, speak } from "./view.js";
 import { connectionFacts, truth } from "./words.js";
 
 const boot = $("#boot").dataset;
@@ -176,7 +176,7 @@ async function hasLocalCa() {
 
 async function message(state, detail = "", device = "") {
   const ca = await localCa;
-  show(state, titled(fill(strings, state, { detail, device, ca })));
+  show(state, titled(fill(strings, state, { detail, device, ca, secure: boot.secure })));
 }
 
 // ---------- devices ----------
@@ -422,17 +422,17 @@ function clock(since) {
   return `${hours ? `${hours}:` : ""}${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}`;
 }
 
-async function drawLink() {
+function drawLink() {
   if ($("#link").textContent) return;
   $("#link").textContent = link;
   put("copyWord", strings.copy);
   const local = /^(localhost|127\.|\[::1\])/.test(location.hostname);
   $("#share").hidden = !navigator.share;
   $("#local-link").hidden = !local;
-  // Only who waits needs it.
-  const modules = local ? null : await import("./qr.js").then(({ qr }) => qr(link), () => null);
-  $("#qr").hidden = !modules;
-  if (modules) $("#qr-code").replaceChildren(squares(modules));
+  if (local) return;
+  // A site reached by a name that it does not know draws none.
+  $("#qr-code").onload = () => { $("#qr").hidden = false; };
+  $("#qr-code").src = `/api/qr.svg?text=${encodeURIComponent(link)}`;
 }
 
 async function copyLink() {

@@ -1,7 +1,7 @@
 // The screens that say what is in the way: what happened, what it means, what to do. One place in the document, filled in.
 import { $, icon, put } from "./view.js";
 
-/** Fills it in and returns the title of the page. `about`: detail (the browser's own words), device, ca (there is a /ca). */
+/** Fills it in and returns the title of the page. `about`: detail (the browser's own words), device, ca (there is a /ca), secure (origin). */
 export function fill(strings, state, about) {
   const it = screens[state](strings, about);
   for (const name of ["dot", "cut", "full"]) $(`#pict-${name}`).hidden = name !== (it.picture ?? "dot");
@@ -60,8 +60,8 @@ const screens = {
     text: { camera: s.busyCameraText, microphone: s.busyMicrophoneText, both: s.busyBothText }[device],
     buttons: [[s.tryAgain, "retry"], [{ camera: s.joinSoundOnly, microphone: s.joinPictureOnly, both: s.joinWatching }[device], "go-on"]],
   }),
-  insecure: (s, { ca }) => {
-    const secure = `https://${location.hostname}${location.pathname}${location.search}`;
+  insecure: (s, { ca, secure: origin }) => {
+    const secure = `${origin}${location.pathname}${location.search}`;
     return {
       icon: "lock", title: s.insecureTitle, head: s.insecureHead, text: s.insecureText, address: ["lock", secure],
       buttons: [[s.openSecure, secure], ca && [s.trustFirst, "/ca"]], note: ca ? s.insecureNote : "",

@@ -100,7 +100,6 @@ export default {
   linkCopied: "The link is copied",
   share: "Share",
   scan: "Scan it with a phone",
-  qrLabel: "QR code of the link",
 
   connectingTitle: "Connecting",
   connectingHead: "Connecting",

@@ -78,15 +78,3 @@ export function band(svg, parts) {
     return rect;
   }));
 }
-
-/** A QR code's modules as one path, with the quiet zone of four. */
-export function squares(modules) {
-  const svg = document.createElementNS(SVG, "svg");
-  const size = modules.length + 8;
-  svg.setAttribute("viewBox", `0 0 ${size} ${size}`);
-  svg.setAttribute("shape-rendering", "crispEdges");
-  const path = document.createElementNS(SVG, "path");
-  path.setAttribute("d", modules.flatMap((row, y) => row.map((dark, x) => (dark ? `M${x + 4} ${y + 4}h1v1h-1z` : ""))).join(""));
-  svg.append(path);
-  return svg;
-}
