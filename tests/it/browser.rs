@@ -78,6 +78,38 @@ async fn leaving_is_said_and_the_same_link_works_again() {
     leaving_is_said(&server.site()).await;
 }
 
+/// The light beside the lens is the promise: the device is let go, not sent as black frames for ever.
+#[tokio::test]
+async fn a_camera_that_is_switched_off_is_let_go_and_comes_back() {
+    let Some(server) = Server::start() else { return };
+    let site = server.site();
+    let chrome = site.chrome();
+    let (anna, ben) = meet(&chrome, &site, &site.room("")).await;
+    for page in [&anna, &ben] {
+        flows(page).await;
+    }
+    anna.eval("window.before = document.querySelector('#mine').srcObject.getVideoTracks()[0]").await;
+    anna.press("#bar [data-do=camera]").await;
+    anna.wait("the camera let go", SOON, "before.readyState === 'ended'").await;
+    ben.wait("the words for it", SOON, "document.querySelector('#face').offsetParent").await;
+    let sent = Report::of(&anna).await.sum("outbound-rtp", "video", "framesSent");
+    let heard = Report::of(&ben).await.sum("inbound-rtp", "audio", "totalSamplesReceived");
+    let until = Instant::now() + SOON;
+    while Report::of(&ben).await.sum("inbound-rtp", "audio", "totalSamplesReceived") < heard + 48_000.0 {
+        assert!(Instant::now() < until, "the sound goes on");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(Report::of(&anna).await.sum("outbound-rtp", "video", "framesSent"), sent, "no frame in a second of sound");
+
+    // Pressed three times in a row, the last one counts.
+    anna.eval("for (let at = 0; at < 3; at++) document.querySelector('#bar [data-do=camera]').click()").await;
+    anna.wait("its own picture", SOON, "document.querySelector('#mine').srcObject?.getVideoTracks()[0]?.readyState === 'live'").await;
+    ben.wait("no more words", SOON, "!document.querySelector('#face').offsetParent").await;
+    flows(&ben).await;
+    anna.close().await;
+    ben.close().await;
+}
+
 #[tokio::test]
 async fn the_call_outlives_the_server() {
     let Some(mut server) = Server::start() else { return };
@@ -294,6 +326,7 @@ async fn meet(chrome: &Chrome, site: &Site, room: &str) -> (Page, Page) {
     join(&anna, "Anna").await;
     anna.wait_state("waiting", SOON).await;
     assert!(anna.text("#link").await.starts_with(&site.link), "the link to send");
+    anna.wait("its QR code", SOON, "document.querySelector('#qr').offsetParent && document.querySelector('#qr-code').naturalWidth > 0").await;
     ben.goto(room).await;
     join(&ben, "Ben").await;
     anna.wait_state("call", MEDIA).await;
@@ -318,15 +351,14 @@ async fn grows(page: &Page) {
     let until = Instant::now() + MEDIA;
     loop {
         let now = Report::of(page).await;
-        if now.sum("audio", "totalSamplesReceived") > before.sum("audio", "totalSamplesReceived")
-            && now.sum("audio", "totalAudioEnergy") > 0.0
-            && now.sum("video", "framesDecoded") > before.sum("video", "framesDecoded")
+        if now.sum("inbound-rtp", "audio", "totalSamplesReceived") > before.sum("inbound-rtp", "audio", "totalSamplesReceived")
+            && now.sum("inbound-rtp", "audio", "totalAudioEnergy") > 0.0
+            && now.sum("inbound-rtp", "video", "framesDecoded") > before.sum("inbound-rtp", "video", "framesDecoded")
         {
             return;
         }
         assert!(Instant::now() < until, "nothing decoded: {:?}", now.0);
         tokio::time::sleep(Duration::from_millis(200)).await;
-    anna.wait("its QR code", SOON, "document.querySelector('#qr').offsetParent && document.querySelector('#qr-code').naturalWidth > 0").await;
     }
 }
 
@@ -338,9 +370,9 @@ impl Report {
         Self(page.eval("return await rtcctl.report()").await.as_array().cloned().unwrap_or_default())
     }
 
-    fn sum(&self, kind: &str, key: &str) -> f64 {
-        let incoming = self.0.iter().filter(|row| row["type"] == "inbound-rtp" && row["kind"] == kind);
-        incoming.filter_map(|row| row[key].as_f64()).sum()
+    fn sum(&self, direction: &str, kind: &str, key: &str) -> f64 {
+        let streams = self.0.iter().filter(|row| row["type"] == direction && row["kind"] == kind);
+        streams.filter_map(|row| row[key].as_f64()).sum()
     }
 
     fn by_id(&self, id: &Value) -> &Value {

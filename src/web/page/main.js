@@ -127,6 +127,7 @@ function ready() {
 
 function joinWords() {
   const sound = media.track("audio"), picture = media.track("video");
+  if (sound && media.cameraOff) return strings.join;
   if (sound && !picture && media.wantsPicture) return strings.joinSoundOnly;
   if (!sound && picture) return strings.joinPictureOnly;
   return !sound && !picture ? strings.joinWatching : strings.join;
@@ -185,17 +186,18 @@ function mediaChanged() {
   if (!media) return;
   const state = document.body.dataset.state;
   const picture = media.track("video");
-  for (const video of [$("#preview"), $("#mirror"), $("#mine")]) attach(video, media.stream, picture && !media.cameraOff);
-  $("#preview").hidden = !picture || media.cameraOff;
+  const off = media.cameraOff;
+  for (const video of [$("#preview"), $("#mirror"), $("#mine")]) attach(video, media.stream, picture && !off);
+  $("#preview").hidden = !picture || off;
   $("#no-picture").hidden = !$("#preview").hidden;
   $("#no-picture-text").textContent = noPictureWords(picture);
-  $("#self-empty").hidden = Boolean(picture) && !media.cameraOff;
+  $("#self-empty").hidden = Boolean(picture) && !off;
   $("#mine").hidden = !$("#self-empty").hidden;
   $("#self-muted").hidden = !media.muted;
   $("#join-muted").checked = media.muted;
   $("#flip").hidden = !matchMedia("(pointer: coarse)").matches || media.devices.videoinput.length < 2;
   for (const key of all("[data-do=mute]")) drawKey(key, media.track("audio") ? (media.muted ? ["mic-off", strings.unmute, true] : ["mic", strings.mute, false]) : ["mic-off", strings.findMicrophone, true]);
-  for (const key of all("[data-do=camera]")) drawKey(key, picture ? (media.cameraOff ? ["cam-off", strings.cameraOn, true] : ["cam", strings.cameraOff, false]) : ["cam-off", strings.findCamera, true]);
+  for (const key of all("[data-do=camera]")) drawKey(key, off ? ["cam-off", strings.cameraOn, true] : picture ? ["cam", strings.cameraOff, false] : ["cam-off", strings.findCamera, true]);
   for (const select of all("[data-device]")) listDevices(select);
   if (!media.track("audio") || media.muted) showLevel(0);
   if (state === "prejoin" && !$("#join-button").disabled) $("#join-button").textContent = joinWords();
@@ -210,7 +212,7 @@ function attach(video, stream, wanted) {
 
 function noPictureWords(picture) {
   if (document.body.hasAttribute("data-asking")) return strings.asking;
-  if (picture) return strings.cameraOffHere;
+  if (picture || media.cameraOff) return strings.cameraOffHere;
   if (problem || !media.wantsPicture) return strings.cameraUnused;
   return media.track("audio") ? strings.noCamera : strings.noDevices;
 }
@@ -253,8 +255,8 @@ async function choose(event) {
     return;
   }
   const track = await media.choose(device, id);
-  if (!track) note(strings.deviceFailedHead, strings.deviceFailedText);
-  else await call?.replace(track.kind, track);
+  if (!track && !(device === "videoinput" && media.cameraOff)) note(strings.deviceFailedHead, strings.deviceFailedText);
+  if (track) await call?.replace(track.kind, track);
   mediaChanged();
 }
 
@@ -292,9 +294,12 @@ async function toggleMute() {
 }
 
 async function toggleCamera() {
-  if (!media.track("video")) return find("video");
-  media.setCameraOff(!media.cameraOff);
-  say(media.cameraOff ? strings.saidCameraOff : strings.saidCameraOn);
+  if (!media.track("video") && !media.cameraOff) return find("video");
+  const on = media.cameraOff;
+  say(on ? strings.saidCameraOn : strings.saidCameraOff);
+  const started = await media.turnCamera(on);
+  await call?.replace("video", media.track("video"));
+  if (!started) note(strings.deviceFailedHead, strings.deviceFailedText);
 }
 
 async function find(kind) {

@@ -1,8 +1,10 @@
 // Camera, microphone and loudspeaker: opening them, saying why not, choosing others, and how loud it is.
+// Long enough for a black frame to be sent.
+const BLACK = 300;
 const PREFERRED = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
 
 export class Media {
-  #want; #on; #level = null; #levelTimer = 0;
+  #want; #on; #level = null; #levelTimer = 0; #turning = Promise.resolve();
 
   /** `query` may say audio=false or video=false, as AppRTC links do. `on`: changed(), level(0 to 10), gone(kind). */
   constructor(query, on) {
@@ -32,11 +34,12 @@ export class Media {
 
   /** Opens what there is. Returns null, or what is in the way: { kind: denied | busy, device: camera | microphone | both, detail }. */
   async open() {
-    if (["audio", "video"].every((kind) => !this.#want[kind] || this.track(kind))) return null;
+    const wanted = ["audio", "video"].filter((kind) => this.#wants(kind));
+    if (wanted.every((kind) => this.track(kind))) return null;
     this.stop();
     const tracks = [];
     let problem = null;
-    const both = this.#want.audio && this.#want.video && (await this.#ask({ audio: true, video: true }));
+    const both = wanted.length === 2 && (await this.#ask({ audio: true, video: true }));
     if (both?.tracks) tracks.push(...both.tracks);
     else if (both && both.name === "NotAllowedError") problem = { kind: "denied", detail: both.detail };
     else problem = await this.#openEach(tracks);
@@ -46,11 +49,16 @@ export class Media {
     return problem;
   }
 
+  // A camera that was switched off stays dark from one call to the next.
+  #wants(kind) {
+    return this.#want[kind] && !(kind === "video" && this.cameraOff);
+  }
+
   // Together they failed: one of them may still work.
   async #openEach(tracks) {
     const failed = {};
     for (const kind of ["audio", "video"]) {
-      if (!this.#want[kind]) continue;
+      if (!this.#wants(kind)) continue;
       const got = await this.#ask({ [kind]: true });
       if (got.tracks) tracks.push(...got.tracks);
       else failed[kind] = got;
@@ -83,7 +91,7 @@ export class Media {
     const kind = { audioinput: "audio", videoinput: "video" }[device];
     const before = this.chosen[device];
     this.chosen[device] = id;
-    if (!kind) return null;
+    if (!kind || (kind === "video" && this.cameraOff)) return null;
     const track = await this.#again(kind);
     if (!track) this.chosen[device] = before;
     return track;
@@ -94,6 +102,7 @@ export class Media {
     this.facing = this.facing === "user" ? "environment" : "user";
     const before = this.chosen.videoinput;
     this.chosen.videoinput = "";
+    if (this.cameraOff) return null;
     const track = await this.#again("video");
     if (!track) this.chosen.videoinput = before;
     return track;
@@ -123,13 +132,17 @@ export class Media {
   }
 
   #swap(track) {
-    for (const old of this.stream.getTracks().filter(({ kind }) => kind === track.kind)) {
-      old.onended = null;
-      old.stop();
-      this.stream.removeTrack(old);
-    }
+    this.#letGo(track.kind);
     this.#take(track);
     this.#apply();
+  }
+
+  #letGo(wanted) {
+    for (const track of this.stream.getTracks().filter(({ kind }) => kind === wanted)) {
+      track.onended = null;
+      track.stop();
+      this.stream.removeTrack(track);
+    }
   }
 
   #take(track) {
@@ -147,9 +160,26 @@ export class Media {
     this.#apply();
   }
 
-  setCameraOff(off) {
-    this.cameraOff = off;
+  /** Off, the device is let go and its light goes out; on, it is opened again. False: it did not start. */
+  turnCamera(on) {
+    this.cameraOff = !on;
     this.#apply();
+    this.#turning = this.#turning.then(() => this.#settle());
+    return this.#turning;
+  }
+
+  // Asked anew after each wait: somebody may have pressed the key again.
+  async #settle() {
+    if (!this.cameraOff) {
+      this.cameraOff = !this.track("video") && !(await this.#again("video"));
+      this.#apply();
+      return !this.cameraOff;
+    }
+    // The other side keeps the last picture that it got, and an app is told nothing: let it be a black one.
+    if (this.track("video")) await new Promise((resolve) => setTimeout(resolve, BLACK));
+    if (this.cameraOff) this.#letGo("video");
+    this.#on.changed();
+    return true;
   }
 
   #apply() {
@@ -207,10 +237,7 @@ export class Media {
 
   stop() {
     this.deafen();
-    for (const track of this.stream.getTracks()) {
-      track.onended = null;
-      track.stop();
-      this.stream.removeTrack(track);
-    }
+    this.#letGo("audio");
+    this.#letGo("video");
   }
 }
