@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::chrome::{Chrome, Page, absent};
+use crate::support::chrome::{Chrome, Page, absent, trust};
 
 const SOON: Duration = Duration::from_secs(20);
 /// Two browsers, their encoders and the server share few cores.
@@ -497,17 +497,6 @@ fn spawn(folder: &Path) -> Child {
         .stderr(log)
         .spawn()
         .unwrap()
-}
-
-/// Chromium on Linux asks the NSS store in HOME; a page, a WebSocket and TURN over TLS are then trusted alike.
-fn trust(home: &Path, authority: &Path) {
-    let store = home.join(".pki/nssdb");
-    std::fs::create_dir_all(&store).unwrap();
-    let database = format!("sql:{}", store.display());
-    for arguments in [vec!["-N", "--empty-password"], vec!["-A", "-t", "C,,", "-n", "rtcctl test", "-i", authority.to_str().unwrap()]] {
-        let done = Command::new("certutil").args(["-d", &database]).args(&arguments).output().unwrap();
-        assert!(done.status.success(), "certutil {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
-    }
 }
 
 /// The address a packet to elsewhere would carry; nothing is sent. Without any network, loopback.

@@ -121,6 +121,17 @@ impl Drop for Chrome {
     }
 }
 
+/// Chromium on Linux asks the NSS store in HOME; a page, a WebSocket and TURN over TLS are then trusted alike.
+pub(crate) fn trust(home: &Path, authority: &Path) {
+    let store = home.join(".pki/nssdb");
+    std::fs::create_dir_all(&store).unwrap();
+    let database = format!("sql:{}", store.display());
+    for arguments in [vec!["-N", "--empty-password"], vec!["-A", "-t", "C,,", "-n", "rtcctl test", "-i", authority.to_str().unwrap()]] {
+        let done = Command::new("certutil").args(["-d", &database]).args(&arguments).output().unwrap();
+        assert!(done.status.success(), "certutil {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+}
+
 /// The driver was told to take any port and says which.
 fn announced_port(driver: &mut Child) -> u16 {
     let mut lines = BufReader::new(driver.stdout.take().expect("its output is a pipe")).lines();
