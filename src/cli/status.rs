@@ -111,10 +111,11 @@ fn page(status: &Status, now: u64, width: usize) -> Vec<String> {
         counted(status.allocations, "allocation"),
         bytes(status.relayed_bytes)
     );
+    let openers = if status.open_rooms == "hosts" { ", rooms opened by hosts" } else { "" };
     let ready = if status.ready { "" } else { ", not ready" };
     let column = status.link.chars().count().max("certificate".len()) + 2;
     let mut lines = vec![
-        format!("{:<column$} {release}, up {up}{ready}", status.link),
+        format!("{:<column$} {release}, up {up}{openers}{ready}", status.link),
         format!("{:<column$} {certificate}", "certificate"),
         format!("{:<column$} {traffic}", "now"),
         String::new(),
@@ -196,10 +197,11 @@ mod tests {
         let mut status = status();
         status.ready = false;
         status.release = None;
+        status.open_rooms = "hosts".into();
         status.certificate.not_after = 999_000;
         status.warnings = vec!["metrics: 127.0.0.1:9641 is held by somebody else".into()];
         expect_test::expect![[r#"
-            https://192.168.1.20/   version 0.1.0, up 1 d 3 h, not ready
+            https://192.168.1.20/   version 0.1.0, up 1 d 3 h, rooms opened by hosts, not ready
             certificate             expired 16 min ago (local CA)
             now                     1 room, 2 sockets, 5 allocations, 123.5 MB relayed
 
@@ -242,6 +244,7 @@ mod tests {
             ready: true,
             listeners: vec![listener("0.0.0.0:443", "tcp", "page, rooms, turn/tls"), listener("0.0.0.0:3478", "udp", "turn")],
             certificate: CertificateStatus { names: vec!["192.168.1.20".into()], issuer: "local CA".into(), not_after: 2_000_000 },
+            open_rooms: "anyone".into(),
             rooms: 1,
             sockets: 2,
             allocations: 5,

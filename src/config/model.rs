@@ -101,10 +101,19 @@ pub struct Ice {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Signal {
+    pub open_rooms: RoomOpeners,
     pub room_grace: Duration,
     pub max_rooms: usize,
     /// Bytes.
     pub max_message: usize,
+}
+
+/// Who may open rooms. Whoever has a link may join a room that is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoomOpeners {
+    Anyone,
+    /// Browsers that opened a host link.
+    Hosts,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -45,6 +45,11 @@ impl Paths {
         self.state.join("turn.secret")
     }
 
+    /// Counts the generations of host links; raised to revoke them all.
+    pub fn generation(&self) -> PathBuf {
+        self.state.join("hosts.generation")
+    }
+
     /// Key of the client ids and cookies that signaling signs.
     pub fn signal_key(&self) -> PathBuf {
         self.state.join("signal.key")

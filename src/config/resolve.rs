@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::defaults::{KEYS, SECTIONS};
 use super::file::{Problem, Value, Written, closest, default_item};
-use super::model::{Address, Authority, Cert, Config, Metrics, Proxy, Signal, Site, TestCall, Turn};
+use super::model::{Address, Authority, Cert, Config, Metrics, Proxy, RoomOpeners, Signal, Site, TestCall, Turn};
 use super::read::{
     Reader, address, auto_or, bandwidth, choice, count, distinct, duration, grace, list, message_size, name, off_or, port, public_address, realm,
     share, text, title, transport, word,
@@ -18,13 +18,15 @@ const LONGEST_ALLOCATION: Duration = Duration::from_secs(3600);
 /// Everything that is wrong is in the answer, in the order in which it was written.
 pub fn resolve(written: &Written) -> Result<Config, Vec<Problem>> {
     let mut reader = Reader { written, problems: written.problems.clone() };
+    let site = site(&mut reader);
+    let is_private = is_private(&site.address);
     let config = Config {
         name: reader.get("name", name),
-        site: site(&mut reader),
+        site,
         cert: Cert { authority: Authority::Local },
         turn: turn(&mut reader),
         ice: Vec::new(),
-        signal: signal(&mut reader),
+        signal: signal(&mut reader, is_private),
         metrics: Metrics { listen: reader.get("metrics.listen", off_or(word)) },
         test_call: TestCall {
             transports: reader.get("test_call.transports", distinct(transport)),
@@ -32,9 +34,8 @@ pub fn resolve(written: &Written) -> Result<Config, Vec<Problem>> {
         },
         hosts: Vec::new(),
     };
-    let authority = authority(&mut reader, &config.site);
+    let authority = authority(&mut reader, is_private);
     let config = Config { cert: Cert { authority }, ..config };
-    room_openers(&mut reader, &config.site);
     refuse_unbuilt(&mut reader);
     overlapping_ports(&mut reader, &config);
     durations(&mut reader, &config.turn);
@@ -108,8 +109,15 @@ fn turn(reader: &mut Reader<'_>) -> Turn {
     }
 }
 
-fn signal(reader: &mut Reader<'_>) -> Signal {
+/// On a public site an open relay is somebody else's free relay: there the rooms are the hosts'.
+fn signal(reader: &mut Reader<'_>, is_private: bool) -> Signal {
+    let open_rooms = match reader.get("signal.open_rooms", |item| choice(item, &["auto", "anyone", "hosts"])) {
+        "hosts" => RoomOpeners::Hosts,
+        "auto" if !is_private => RoomOpeners::Hosts,
+        _ => RoomOpeners::Anyone,
+    };
     Signal {
+        open_rooms,
         room_grace: reader.get("signal.room_grace", grace),
         max_rooms: reader.get("signal.max_rooms", |item| count(item, 10_000_000)),
         max_message: reader.get("signal.max_message", message_size),
@@ -117,7 +125,7 @@ fn signal(reader: &mut Reader<'_>) -> Signal {
 }
 
 /// `auto` is the local CA as long as only a LAN can look; a public site wants an authority that is not built yet.
-fn authority(reader: &mut Reader<'_>, site: &Site) -> Authority {
+fn authority(reader: &mut Reader<'_>, is_private: bool) -> Authority {
     const LOCAL: &str = "write ca = \"local\" below [cert]: every device then has to trust this machine's own authority once";
     let ca = reader.get("cert.ca", text);
     let files = (reader.path("cert.chain"), reader.path("cert.key"));
@@ -143,7 +151,7 @@ fn authority(reader: &mut Reader<'_>, site: &Site) -> Authority {
             );
         }
         ("local", _) => {}
-        ("auto", _) if is_private(site) => {}
+        ("auto", _) if is_private => {}
         ("auto", _) => {
             let name = reader.quietly("site.address", text);
             let message = format!("cert.ca: \"auto\" means Let's Encrypt for the public {name}, and ACME is not built yet");
@@ -161,25 +169,9 @@ fn authority(reader: &mut Reader<'_>, site: &Site) -> Authority {
     Authority::Local
 }
 
-/// Who may open rooms is asked of nobody yet: on a public site that has to be said.
-fn room_openers(reader: &mut Reader<'_>, site: &Site) {
-    const HINT: &str = "write open_rooms = \"anyone\" below [signal]: whoever finds the site may then call through it";
-    let choice = reader.get("signal.open_rooms", |item| choice(item, &["auto", "anyone", "hosts"]));
-    let hosts_only = "only \"anyone\" works yet: rooms that only invited hosts may open are not built";
-    match choice {
-        "hosts" => reader.problem("signal.open_rooms", &format!("signal.open_rooms: {hosts_only}"), HINT),
-        "auto" if !is_private(site) => {
-            let message = format!("signal.open_rooms: \"auto\" means \"hosts\" on a public site, and {hosts_only}");
-            let at = if reader.written.items.contains_key("signal.open_rooms") { "signal.open_rooms" } else { "site.address" };
-            reader.problem(at, &message, HINT);
-        }
-        _ => {}
-    }
-}
-
 /// Only a LAN can look: no public authority would vouch for such a name or address.
-fn is_private(site: &Site) -> bool {
-    match &site.address {
+pub(super) fn is_private(address: &Address) -> bool {
+    match address {
         Address::Lan => true,
         Address::Host(HostName::Ip(IpAddr::V4(a))) => {
             let shared = a.octets()[0] == 100 && a.octets()[1] & 0xc0 == 64;
@@ -298,7 +290,7 @@ mod tests {
             site = { address = "192.168.1.20", aliases = ["a.internal", "fd00::7"], listen = ["192.168.1.20"], https_port = 0, http_port = "off", title = "\"Us\" \\ them" }
             cert = { ca = "files", chain = "/c/chain.pem", key = "/c/key.pem" }
             metrics.listen = "off"
-            signal = { open_rooms = "anyone", room_grace = "250ms", max_rooms = 7, max_message = "1500B" }
+            signal = { open_rooms = "hosts", room_grace = "250ms", max_rooms = 7, max_message = "1500B" }
             test_call = { transports = ["tls"], max_loss = 1 }
             [turn]
             ports = [3478, 3479]
@@ -357,12 +349,29 @@ mod tests {
         for address in ["call.example.org", "203.0.113.7", "2001:db8::7"] {
             let problems = resolve(&read(&format!("site.address = \"{address}\""))).unwrap_err();
             let messages: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
-            assert_eq!(messages.len(), 2, "{messages:?}");
-            let text = format!("site.address = \"{address}\"\ncert.ca = \"local\"\nsignal.open_rooms = \"anyone\"");
+            assert_eq!(messages.len(), 1, "{messages:?}");
+            let text = format!("site.address = \"{address}\"\ncert.ca = \"local\"");
             assert_eq!(resolve(&read(&text)).unwrap().cert.authority, Authority::Local);
         }
         for address in ["lan", "192.168.1.1", "100.64.3.2", "fd00::1", "::1", "box", "box.local", "a.b.internal"] {
             assert!(resolve(&read(&format!("site.address = \"{address}\""))).is_ok(), "{address}");
+        }
+    }
+
+    #[test]
+    fn rooms_of_a_public_site_are_opened_by_hosts_unless_said_otherwise() {
+        for (address, choice, openers) in [
+            ("lan", "auto", RoomOpeners::Anyone),
+            ("192.168.1.1", "auto", RoomOpeners::Anyone),
+            ("call.example.org", "auto", RoomOpeners::Hosts),
+            ("203.0.113.7", "auto", RoomOpeners::Hosts),
+            ("call.example.org", "anyone", RoomOpeners::Anyone),
+            ("lan", "hosts", RoomOpeners::Hosts),
+        ] {
+            let text = format!("site.address = \"{address}\"\ncert.ca = \"local\"\nsignal.open_rooms = \"{choice}\"");
+            let config = resolve(&read(&text)).unwrap();
+            assert_eq!(config.signal.open_rooms, openers, "{text}");
+            assert_eq!(resolve(&read(&config.to_toml())).unwrap().signal.open_rooms, openers, "{text}");
         }
     }
 
@@ -438,7 +447,6 @@ mod tests {
             "turn.channel_lifetime = \"11m\"",
             "turn.nonce_lifetime = \"2h\"",
             "signal.open_rooms = \"all\"",
-            "signal.open_rooms = \"hosts\"",
             "signal.room_grace = \"1h\"",
             "signal.max_rooms = 0",
             "signal.max_message = \"1MiB\"",

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use super::defaults::{KEYS, Key, SECTIONS};
-use super::model::{Address, Authority, Config, Transport};
+use super::model::{Address, Authority, Config, RoomOpeners, Transport};
 use super::values::{show_duration, show_rate, show_size};
 
 impl Config {
@@ -67,8 +67,10 @@ impl Config {
             "turn.permission_lifetime" => lifetime(turn.permission_lifetime),
             "turn.channel_lifetime" => lifetime(turn.channel_lifetime),
             "turn.nonce_lifetime" => lifetime(turn.nonce_lifetime),
-            // Nothing else resolves: `auto` on a LAN means it, and hosts are not built.
-            "signal.open_rooms" => quoted("anyone"),
+            "signal.open_rooms" => quoted(match self.signal.open_rooms {
+                RoomOpeners::Anyone => "anyone",
+                RoomOpeners::Hosts => "hosts",
+            }),
             "signal.room_grace" => lifetime(self.signal.room_grace),
             "signal.max_rooms" => self.signal.max_rooms.to_string(),
             "signal.max_message" => quoted(show_size(self.signal.max_message)),

@@ -370,6 +370,7 @@ mod tests {
                 ready: true,
                 listeners: Vec::new(),
                 certificate,
+                open_rooms: String::new(),
                 rooms: 0,
                 sockets: 0,
                 allocations: 0,

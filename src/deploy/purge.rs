@@ -25,7 +25,8 @@ pub struct Purged {
 }
 
 /// Everything below the state folder that may be ours, in the order in which it goes.
-const KNOWN: &[&str] = &["current", "releases", "certs", "acme", "ca", "log", "run", "turn.secret", "signal.key", "trust.json", "history.jsonl"];
+const KNOWN: &[&str] =
+    &["current", "releases", "certs", "acme", "ca", "log", "run", "turn.secret", "signal.key", "hosts.generation", "trust.json", "history.jsonl"];
 
 /// Stops the service first. The lock, which lies in the state folder, goes with it.
 pub fn purge(host: &dyn Host, service: &dyn Service, name: &str, paths: &Paths, lock: Lock) -> anyhow::Result<Purged> {

@@ -11,6 +11,7 @@ use super::alerts;
 use super::certificate::seconds;
 use super::seats::Seats;
 use super::traffic::Traffic;
+use crate::config::model::RoomOpeners;
 use crate::signal::Signal;
 use crate::telemetry::metrics::{self, Family};
 use crate::telemetry::status::{CertificateStatus, ListenerStatus, Status};
@@ -102,6 +103,10 @@ impl Book {
             ready: self.ready.load(Ordering::Relaxed),
             listeners: self.listeners.clone(),
             certificate,
+            open_rooms: match self.signal.open_rooms() {
+                RoomOpeners::Anyone => "anyone".to_owned(),
+                RoomOpeners::Hosts => "hosts".to_owned(),
+            },
             rooms: rooms.rooms,
             sockets: rooms.sockets,
             allocations: relay.allocations_now,

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -88,7 +88,7 @@ struct Daemon {
 impl Daemon {
     async fn start(config: Arc<Config>, paths: Paths, opened: Opened) -> Result<Self, Failure> {
         let seen = look_around(&config, &opened).await;
-        let (relay, signal) = start_engines(&config, &opened, &seen)?;
+        let (relay, signal) = start_engines(&config, paths.generation(), &opened, &seen)?;
         let view = Arc::new(View {
             title: config.site.title.clone(),
             https_port: opened.https.port,
@@ -243,7 +243,7 @@ async fn look_around(config: &Config, opened: &Opened) -> Seen {
 }
 
 /// Relay and rooms share the secret that credentials are made with.
-fn start_engines(config: &Config, opened: &Opened, seen: &Seen) -> Result<(Relay, Signal), Failure> {
+fn start_engines(config: &Config, generation_file: PathBuf, opened: &Opened, seen: &Seen) -> Result<(Relay, Signal), Failure> {
     let secrets = Arc::new(ArcSwap::from_pointee(vec![opened.turn_secret.clone()]));
     let https_port = opened.https.port;
     let others = [opened.http.as_ref().map(|http| http.port), config.metrics.listen.map(|metrics| metrics.port())];
@@ -267,6 +267,7 @@ fn start_engines(config: &Config, opened: &Opened, seen: &Seen) -> Result<(Relay
             ttl: config.turn.credential_ttl,
         },
         key: opened.signal_key.clone(),
+        generation_file,
     });
     Ok((relay, signal))
 }

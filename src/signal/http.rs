@@ -19,13 +19,13 @@ use super::lobby::{Joined, Lobby, Refusal};
 use super::names::{ClientId, NotARoom, RoomName};
 use super::params::{self, Member};
 use super::state::{State, count, lock, unix_now};
-use super::{ClientIp, Origin, frame, ice, ws};
+use super::{ClientIp, Origin, frame, hosts, ice, ws};
 
 /// A body that is sent slower than this is given up.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
 type Pairs = Result<Query<Vec<(String, String)>>, axum::extract::rejection::QueryRejection>;
-type Address = Option<Extension<ClientIp>>;
+pub(super) type Address = Option<Extension<ClientIp>>;
 
 pub(super) fn routes(state: Arc<State>) -> Router {
     let open = |methods: &'static str, route: MethodRouter<Arc<State>>| {
@@ -39,6 +39,8 @@ pub(super) fn routes(state: Arc<State>) -> Router {
         .route("/v1alpha/iceconfig", open("GET, POST", get(ice_config).post(ice_config)))
         .route("/status", open("GET", get(status)))
         .route("/{room}/{client}", open("POST, DELETE", post(inject).delete(remove).get(nothing_here)))
+        // Not for foreign pages: their browsers would not send the cookie anyway.
+        .route("/api/host", get(hosts::ask).post(hosts::enter))
         // HTTP/1.1 upgrades a GET, HTTP/2 a CONNECT.
         .route("/ws", any(ws::upgrade))
         .with_state(state)
@@ -75,15 +77,24 @@ async fn join(
         Ok(room) => room,
         Err(why) => return no_such_room(why),
     };
-    if let Err(wait) = lock(&state.joins).take(std::time::Instant::now(), ip(address)) {
+    let address = ip(address);
+    if let Err(wait) = lock(&state.joins).take(std::time::Instant::now(), address) {
         return too_many(params::not_joined("ERROR", Some("too many joins from your address")), wait);
     }
+    let host = state.check_host(&headers).await;
     let Some(client) = state.new_client(&room) else {
         let answer = params::not_joined("ERROR", Some("the server has no random numbers"));
         return (StatusCode::SERVICE_UNAVAILABLE, Json(answer)).into_response();
     };
     let query = query(raw, pairs);
-    let joined = state.with_lobby(|lobby, now| lobby.join(now, &room, client.clone(), query.is_loopback()));
+    let joined = state.with_lobby(|lobby, now| match &host {
+        Err(why) if !lobby.has_room(&room) => Err(why),
+        _ => Ok(lobby.join(now, &room, client.clone(), query.is_loopback())),
+    });
+    let joined = match joined {
+        Ok(joined) => joined,
+        Err(why) => return Json(params::not_opened(&why.to_string())).into_response(),
+    };
     let (initiator, messages) = match joined {
         Joined::Seated { initiator, messages } => (initiator, messages),
         Joined::Full => return Json(params::not_joined("FULL", None)).into_response(),
@@ -97,6 +108,7 @@ async fn join(
         }
     };
     count(&state.totals.joins);
+    state.sat_down(address);
     let key = ice::member_key(&state.identity, &state.identity.user(&room, &client), unix_now(), state.settings.ice.ttl);
     let member = Member { room: room.as_str(), client: client.as_str(), initiator, messages };
     let params = params::params(&origin, &query, user_agent(&headers), &key);
@@ -132,7 +144,12 @@ async fn ice_config(
     }
     let query = query(raw, pairs);
     let now = unix_now();
-    match ice::check_key(&state.identity, query.get("key"), now, address) {
+    let key = query.get("key");
+    match ice::check_key(&state.identity, key, now, address) {
+        Ok(_) if ice::is_visitors(key) && !state.is_guest(address).await => {
+            let answer = json!({ "error": "on this site relay credentials are for people in a room: join one first" });
+            (StatusCode::FORBIDDEN, Json(answer)).into_response()
+        }
         Ok(user) => Json(ice::config(&state.settings.ice, &origin, &user, now, query.get("tt"))).into_response(),
         Err(why) => (StatusCode::FORBIDDEN, Json(json!({ "error": why.to_string() }))).into_response(),
     }
@@ -222,7 +239,11 @@ fn put(state: &State, room: &RoomName, client: &str, text: String) -> Result<(),
         let known = state.with_lobby(|lobby, _| lobby.has_room(room));
         return Err(if known { Refusal::UnknownClient } else { Refusal::UnknownRoom });
     };
-    state.with_lobby(|lobby, now| lobby.post(now, room, &client, text))?;
+    let may_return = state.may_return(&client);
+    state.with_lobby(|lobby, now| match may_return || lobby.has_room(room) {
+        true => lobby.post(now, room, &client, text),
+        false => Err(Refusal::UnknownRoom),
+    })?;
     count(&state.totals.messages);
     Ok(())
 }
@@ -236,12 +257,12 @@ fn goodbye(state: &State, room: &str, client: &str, how: fn(&mut Lobby, std::tim
 }
 
 /// A body that is not a message.
-struct Unread {
-    status: StatusCode,
-    reason: &'static str,
+pub(super) struct Unread {
+    pub(super) status: StatusCode,
+    pub(super) reason: &'static str,
 }
 
-async fn text_of(state: &State, body: Body) -> Result<String, Unread> {
+pub(super) async fn text_of(state: &State, body: Body) -> Result<String, Unread> {
     let unread = |status, reason| Err(Unread { status, reason });
     let max = state.settings.config.max_message;
     let bytes = match tokio::time::timeout(BODY_DEADLINE, axum::body::to_bytes(body, max)).await {
@@ -266,7 +287,7 @@ fn no_such_room(why: NotARoom) -> Response {
     (StatusCode::NOT_FOUND, Json(params::not_joined("ERROR", Some(&why.to_string())))).into_response()
 }
 
-fn too_many(body: serde_json::Value, wait: Duration) -> Response {
+pub(super) fn too_many(body: serde_json::Value, wait: Duration) -> Response {
     let seconds = wait.as_secs() + 1;
     (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, seconds.to_string())], Json(body)).into_response()
 }

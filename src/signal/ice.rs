@@ -59,6 +59,11 @@ pub(super) fn visitor_key(identity: &Identity, address: IpAddr, now: u64) -> Str
     sign(identity, 'v', now + VISITOR_KEY_LIFE.as_secs(), &identity.visitor(address))
 }
 
+/// Was it made for somebody without a seat? Only of a key that [`check_key`] found genuine.
+pub(super) fn is_visitors(key: &str) -> bool {
+    key.starts_with("v.")
+}
+
 /// The user that a key was made for; `now` in seconds since the epoch.
 pub(super) fn check_key(identity: &Identity, key: &str, now: u64, address: IpAddr) -> Result<String, BadKey> {
     if key.is_empty() {

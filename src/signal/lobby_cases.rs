@@ -276,7 +276,7 @@ impl World {
     fn ids(&mut self, room: &str) -> (RoomName, ClientId) {
         self.made += 1;
         let room = RoomName::parse(room).unwrap();
-        let id = self.identity.issue(&room, [self.made; 16]);
+        let id = self.identity.issue(&room, [self.made; 16], 0);
         (room, id)
     }
 

@@ -117,7 +117,7 @@ impl World {
         let at = self.below(ROOMS.len());
         let mut random = [0; 16];
         random[..8].copy_from_slice(&(self.clients.len() as u64).to_be_bytes());
-        let id = self.identity.issue(&room(at), random);
+        let id = self.identity.issue(&room(at), random, 0);
         let joined = self.lobby.join(self.now, &room(at), id.clone(), false);
         let Joined::Seated { initiator, messages } = joined else {
             assert_eq!((joined, self.seated_in(at).len()), (Joined::Full, 2));

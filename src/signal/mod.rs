@@ -3,8 +3,11 @@
 //! Not for: pages (`web`), TLS and routing of everything else (`serve`), relaying media (`turn`).
 
 mod frame;
+mod guests;
+pub mod hosts;
 mod http;
 mod ice;
+pub mod invite;
 mod lobby;
 #[cfg(test)]
 mod lobby_cases;
@@ -18,6 +21,7 @@ mod state;
 mod ws;
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::state::State;
 use crate::config::Secret;
+use crate::config::model::RoomOpeners;
 
 /// How long [`Signal::run`] waits for sockets to close.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
@@ -49,8 +54,10 @@ pub struct ClientIp(pub IpAddr);
 pub struct Settings {
     pub config: crate::config::model::Signal,
     pub ice: IceSettings,
-    /// Signs client ids, so that a restarted server knows its own.
+    /// Signs client ids and host links, so that a restarted server knows its own.
     pub key: Secret,
+    /// Counts the generations of host links ([`hosts`]); read when a host opens a room.
+    pub generation_file: PathBuf,
 }
 
 /// From which the ICE server list of a client is made; hosts in the URIs are the origin's host.
@@ -83,7 +90,8 @@ impl Signal {
         Self { state: Arc::new(State::new(settings)) }
     }
 
-    /// All AppRTC and Collider routes: /join /message /leave /params /v1alpha/iceconfig /ws /status POST|DELETE /{room}/{client}.
+    /// All AppRTC and Collider routes: /join /message /leave /params /v1alpha/iceconfig /ws /status POST|DELETE /{room}/{client},
+    /// and /api/host, by which a page learns whether its browser may open rooms and gets the right to.
     /// Their requests must carry [`Origin`] and should carry [`ClientIp`].
     pub fn routes(&self) -> axum::Router {
         http::routes(Arc::clone(&self.state))
@@ -112,6 +120,11 @@ impl Signal {
         if tokio::time::timeout(CLOSE_DEADLINE, state.tasks.wait()).await.is_err() {
             tracing::debug!(sockets = state.tasks.len(), "sockets did not close in time");
         }
+    }
+
+    /// Who may open rooms here.
+    pub fn open_rooms(&self) -> RoomOpeners {
+        self.state.settings.config.open_rooms
     }
 
     pub fn counts(&self) -> Counts {

@@ -1,5 +1,5 @@
 //! Pure: room names, and client ids that nobody can guess and that a restarted server still knows as its own.
-//! An id is base64url(16 random bytes, 16 bytes of HMAC-SHA256 over room and those bytes): holding it is the only proof of a seat.
+//! An id is base64url(16 random bytes, 4 bytes of time, 16 bytes of HMAC-SHA256 over room and those bytes): holding it is the only proof of a seat.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +16,9 @@ pub const RESERVED: [&str; 16] =
     ["r", "join", "leave", "message", "params", "v1alpha", "ws", "status", "ca", "healthz", "api", "assets", "js", "css", "images", ".well-known"];
 
 const MAX_ROOM_NAME: usize = 128;
-const SEAT_BYTES: usize = 16;
+const RANDOM_BYTES: usize = 16;
+/// Random bytes and the time of issue, seconds since the epoch (until 2106).
+const SEAT_BYTES: usize = RANDOM_BYTES + 4;
 const MAC_BYTES: usize = 16;
 
 /// A room: 1 to 128 of `[A-Za-z0-9_-]`, not a reserved word.
@@ -77,6 +79,12 @@ impl ClientId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// When it was issued, in seconds since the epoch; an echo never was.
+    pub fn issued(&self) -> u64 {
+        let bytes = URL_SAFE_NO_PAD.decode(&*self.0).unwrap_or_default();
+        bytes.get(RANDOM_BYTES..SEAT_BYTES).and_then(|time| time.try_into().ok()).map_or(0, |time| u32::from_be_bytes(time).into())
+    }
 }
 
 /// The id is the secret of a seat.
@@ -96,10 +104,13 @@ impl Identity {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, key.expose()) }
     }
 
-    pub fn issue(&self, room: &RoomName, random: [u8; SEAT_BYTES]) -> ClientId {
+    /// `now` in seconds since the epoch.
+    pub fn issue(&self, room: &RoomName, random: [u8; RANDOM_BYTES], now: u64) -> ClientId {
         let mut bytes = [0; SEAT_BYTES + MAC_BYTES];
-        bytes[..SEAT_BYTES].copy_from_slice(&random);
-        bytes[SEAT_BYTES..].copy_from_slice(&self.seat_mac(room, &random));
+        bytes[..RANDOM_BYTES].copy_from_slice(&random);
+        bytes[RANDOM_BYTES..SEAT_BYTES].copy_from_slice(&u32::try_from(now).unwrap_or(u32::MAX).to_be_bytes());
+        let mac = self.seat_mac(room, &bytes[..SEAT_BYTES]);
+        bytes[SEAT_BYTES..].copy_from_slice(&mac);
         ClientId(URL_SAFE_NO_PAD.encode(bytes).into())
     }
 
@@ -179,8 +190,9 @@ mod tests {
 
     #[test]
     fn an_id_is_known_in_its_room_only_and_by_its_key_only() {
-        let id = identity().issue(&room("a"), [1; 16]);
-        assert_eq!(id.as_str().len(), 43);
+        let id = identity().issue(&room("a"), [1; 16], 1_800_000_000);
+        assert_eq!((id.as_str().len(), id.issued()), (48, 1_800_000_000));
+        assert_eq!(ClientId::echo().issued(), 0);
         assert_eq!(identity().recognise(&room("a"), id.as_str()), Some(id.clone()), "a restarted server");
         assert_eq!(identity().recognise(&room("b"), id.as_str()), None);
         assert_eq!(Identity::new(&Secret::new([8; 32])).recognise(&room("a"), id.as_str()), None);
@@ -188,7 +200,7 @@ mod tests {
 
     #[test]
     fn changed_cut_and_padded_ids_are_guesses() {
-        let id = identity().issue(&room("a"), [1; 16]);
+        let id = identity().issue(&room("a"), [1; 16], 1_800_000_000);
         let known = |text: &str| identity().recognise(&room("a"), text).is_some();
         for at in 0..id.as_str().len() {
             let mut bytes = id.as_str().as_bytes().to_vec();
@@ -203,7 +215,7 @@ mod tests {
 
     #[test]
     fn users_differ_by_room_and_client_and_do_not_hold_the_id() {
-        let (a, b) = (identity().issue(&room("a"), [1; 16]), identity().issue(&room("a"), [2; 16]));
+        let (a, b) = (identity().issue(&room("a"), [1; 16], 1_800_000_000), identity().issue(&room("a"), [2; 16], 1_800_000_000));
         let user = identity().user(&room("a"), &a);
         assert_eq!(user.len(), 24);
         assert_ne!(user, identity().user(&room("a"), &b));

@@ -105,6 +105,16 @@ pub(super) fn not_joined(result: &str, reason: Option<&str>) -> Value {
     answer
 }
 
+/// What Android shows behind "Room response error:"; it is given as `result` because no shipped client shows anything else.
+const HOSTS_ONLY: &str = "Only hosts open rooms on this site, and this room is not open. Join when its host is in it.";
+
+/// The answer to a `/join` that would have opened a room where only hosts may. `code` is for programs, `reason` says why this browser is no host.
+pub(super) fn not_opened(reason: &str) -> Value {
+    let mut answer = not_joined(HOSTS_ONLY, Some(reason));
+    answer["code"] = "HOSTS_ONLY".into();
+    answer
+}
+
 /// Warnings about parameters that could send other people's signaling elsewhere, or that are no longer known.
 fn ignored(query: &Query) -> Vec<String> {
     let elsewhere = ["wshpp", "wstls", "ts", "apikey"].into_iter().filter(|name| !query.get(name).is_empty());

@@ -102,7 +102,8 @@ impl Holders {
     }
 }
 
-fn subscriber(address: IpAddr) -> IpAddr {
+/// Whom an address belongs to: an IPv6 client has a /64.
+pub(super) fn subscriber(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
         v4 => v4,

@@ -11,10 +11,13 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::guests::Guests;
+use super::invite::Rights;
 use super::lobby::{Effect, Ending, Lobby, SocketId};
 use super::names::{ClientId, Identity, RoomName};
 use super::rate::{Holders, Rate, Table};
 use super::{Counts, Settings};
+use crate::config::model::RoomOpeners;
 
 /// Joins of one address, which may be a whole office.
 const JOINS: Rate = Rate { burst: 60, refill: Duration::from_millis(200) };
@@ -23,10 +26,15 @@ const VISITS: Rate = Rate { burst: 30, refill: Duration::from_secs(1) };
 /// Messages by request, and fetching of ICE servers.
 const POSTS: Rate = Rate { burst: 1000, refill: Duration::from_millis(5) };
 const SOCKETS_PER_ADDRESS: u32 = 256;
+/// Where hosts open rooms, somebody who was let in may bring a room back that a restart or a dead network took away, for this long.
+const RETURN_FOR: Duration = Duration::from_secs(24 * 3600);
+/// iOS asks for relay credentials while its join is still under way.
+const JOIN_PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) struct State {
     pub(super) settings: Settings,
     pub(super) identity: Identity,
+    pub(super) rights: Rights,
     lobby: Mutex<Lobby>,
     /// One line per open socket.
     lines: Mutex<HashMap<SocketId, Arc<Line>>>,
@@ -35,6 +43,8 @@ pub(super) struct State {
     pub(super) joins: Mutex<Table>,
     pub(super) visits: Mutex<Table>,
     pub(super) posts: Mutex<Table>,
+    guests: Mutex<Guests>,
+    joined: Notify,
     holders: Mutex<Holders>,
     random: ring::rand::SystemRandom,
     next_socket: AtomicU64,
@@ -82,12 +92,15 @@ impl State {
     pub(super) fn new(settings: Settings) -> Self {
         Self {
             identity: Identity::new(&settings.key),
+            rights: Rights::new(&settings.key),
             lobby: Mutex::new(Lobby::new(settings.config.room_grace, settings.config.max_rooms)),
             lines: Mutex::default(),
             sooner: Notify::new(),
             joins: Mutex::new(Table::new(JOINS)),
             visits: Mutex::new(Table::new(VISITS)),
             posts: Mutex::new(Table::new(POSTS)),
+            guests: Mutex::default(),
+            joined: Notify::new(),
             holders: Mutex::new(Holders::new(SOCKETS_PER_ADDRESS)),
             random: ring::rand::SystemRandom::new(),
             next_socket: AtomicU64::new(1),
@@ -150,7 +163,39 @@ impl State {
     pub(super) fn new_client(&self, room: &RoomName) -> Option<ClientId> {
         let mut random = [0; 16];
         self.random.fill(&mut random).ok()?;
-        Some(self.identity.issue(room, random))
+        Some(self.identity.issue(room, random, unix_now()))
+    }
+
+    pub(super) fn only_hosts_open_rooms(&self) -> bool {
+        self.settings.config.open_rooms == RoomOpeners::Hosts
+    }
+
+    /// May this client sit down in a room that is gone? Its id says when it was let in.
+    pub(super) fn may_return(&self, client: &ClientId) -> bool {
+        !self.only_hosts_open_rooms() || unix_now().saturating_sub(client.issued()) < RETURN_FOR.as_secs()
+    }
+
+    pub(super) fn sat_down(&self, address: IpAddr) {
+        if self.only_hosts_open_rooms() {
+            lock(&self.guests).sat_down(Instant::now(), address);
+            self.joined.notify_waiters();
+        }
+    }
+
+    /// May somebody at this address have relay credentials without a seat of its own? A join that is under way is waited for.
+    pub(super) async fn is_guest(&self, address: IpAddr) -> bool {
+        let deadline = tokio::time::Instant::now() + JOIN_PATIENCE;
+        while self.only_hosts_open_rooms() {
+            // Listens before it looks, so that no join falls in between.
+            let joined = self.joined.notified();
+            if lock(&self.guests).contains(Instant::now(), address) {
+                return true;
+            }
+            if tokio::time::timeout_at(deadline, joined).await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     pub(super) fn counts(&self) -> Counts {

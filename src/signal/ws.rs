@@ -182,7 +182,13 @@ impl Session {
         let socket = self.line.socket;
         let client = self.state.identity.recognise(&room, client);
         let registered = match client {
-            Some(client) => self.state.with_lobby(|lobby, now| lobby.register(now, socket, &room, &client)),
+            Some(client) => {
+                let may_return = self.state.may_return(&client);
+                self.state.with_lobby(|lobby, now| match may_return || lobby.has_room(&room) {
+                    true => lobby.register(now, socket, &room, &client),
+                    false => Err(Refusal::UnknownRoom),
+                })
+            }
             None => Err(Refusal::UnknownClient),
         };
         match registered {

@@ -22,6 +22,9 @@ pub struct Status {
     pub ready: bool,
     pub listeners: Vec<ListenerStatus>,
     pub certificate: CertificateStatus,
+    /// `anyone` or `hosts`; empty from a daemon that knew no difference.
+    #[serde(default)]
+    pub open_rooms: String,
     pub rooms: u64,
     pub sockets: u64,
     pub allocations: u64,

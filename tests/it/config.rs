@@ -124,16 +124,6 @@ fn a_public_site_is_told_what_is_not_built() {
                ╰────
               help: write ca = "local" below [cert]: every device then has to trust this
                     machine's own authority once
-
-              × signal.open_rooms: "auto" means "hosts" on a public site, and only
-              │ "anyone" works yet: rooms that only invited hosts may open are not built
-               ╭─[rtcctl.toml:2:11]
-             1 │ [site]
-             2 │ address = "call.example.org"
-               ·           ──────────────────
-               ╰────
-              help: write open_rooms = "anyone" below [signal]: whoever finds the site may
-                    then call through it
         "#]],
     );
 }

@@ -497,9 +497,15 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let secrets = Arc::new(ArcSwap::from_pointee(vec![Secret::new(*b"newest"), Secret::new(*b"older")]));
         let settings = Settings {
-            config: model::Signal { room_grace: Duration::from_secs(10), max_rooms: 100, max_message: 64 * 1024 },
+            config: model::Signal {
+                open_rooms: model::RoomOpeners::Anyone,
+                room_grace: Duration::from_secs(10),
+                max_rooms: 100,
+                max_message: 64 * 1024,
+            },
             ice: IceSettings { ports: vec![3478], tls_ports: vec![443], secrets, ttl: Duration::from_secs(3600) },
             key: Secret::new([5; 32]),
+            generation_file: "/nowhere/hosts.generation".into(),
         };
         let signal = Signal::new(change(settings));
         let origin = Origin { secure: false, host: "127.0.0.1".into(), authority: address.to_string() };
