@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::ui::{ColorChoice, Exit, Failure, Ui, UiOptions};
 
+mod call;
 mod cert;
 mod config;
 mod cx;
@@ -86,6 +87,9 @@ enum Command {
     Status(status::StatusArgs),
     /// What the service said
     Logs(logs::LogsArgs),
+    /// Links that let people in: the right to open rooms
+    #[command(subcommand)]
+    Call(call::CallCommand),
     /// Issue, list and show certificates; hand out and trust the local CA
     #[command(subcommand)]
     Cert(cert::CertCommand),
@@ -163,6 +167,7 @@ impl Command {
             Self::Down(_) => "down",
             Self::Status(_) => "status",
             Self::Logs(_) => "logs",
+            Self::Call(command) => command.name(),
             Self::Cert(command) => command.name(),
             Self::Config(command) => command.name(),
             Self::Serve(_) => "serve",
@@ -178,6 +183,7 @@ impl Command {
             Self::Down(args) => down::run(cx, args),
             Self::Status(args) => status::run(cx, args),
             Self::Logs(args) => logs::run(cx, args),
+            Self::Call(command) => call::run(cx, command),
             Self::Cert(command) => cert::run(cx, command),
             Self::Config(command) => config::run(cx, command),
             Self::Serve(args) => serve::run(cx, args),

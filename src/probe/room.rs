@@ -1,6 +1,7 @@
 //! The probe as two clients of a room: the page, joining, talking over WebSocket, ICE servers, leaving.
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use http::header::COOKIE;
 use reqwest::{Response, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::servers::IceServers;
 use super::wire::{Stream, Trust, hop};
-use super::{Broken, Step, wire, words};
+use super::{Broken, Step, Target, wire, words};
 
 /// What the first client leaves for the second.
 const GREETING: &str = r#"{"type":"probe","text":"waiting"}"#;
@@ -22,6 +23,7 @@ pub(super) struct Client {
     link: Url,
     http: reqwest::Client,
     deadline: Instant,
+    cookie: Option<String>,
 }
 
 /// One seat.
@@ -62,15 +64,15 @@ struct Params {
 
 impl Client {
     /// Only the roots in `trust` are believed, and no proxy is asked: this is what devices in the same network do.
-    pub(super) fn new(link: &str, trust: &Trust, deadline: Instant) -> Result<Self, String> {
-        let link = Url::parse(link).map_err(|error| format!("not a link: {error}"))?;
+    pub(super) fn new(target: &Target, trust: &Trust, deadline: Instant) -> Result<Self, String> {
+        let link = Url::parse(&target.link).map_err(|error| format!("not a link: {error}"))?;
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(trust.http.clone())
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| words::of(&error))?;
-        Ok(Self { link, http, deadline })
+        Ok(Self { link, http, deadline, cookie: target.cookie.clone() })
     }
 
     pub(super) async fn page(&self) -> Result<(), Broken> {
@@ -115,7 +117,9 @@ impl Client {
     async fn take_seat(&self, room: &str) -> Result<(Member, Params), Broken> {
         let url = self.join_url(room);
         let params = hop(Step::Room, &url, self.deadline, async {
-            let joined: Joined = read(self.http.post(&url).send().await).await?;
+            let cookie = self.cookie.iter().map(|cookie| (COOKIE, cookie));
+            let request = cookie.fold(self.http.post(&url), |request, (name, value)| request.header(name, value));
+            let joined: Joined = read(request.send().await).await?;
             if joined.result != "SUCCESS" {
                 return Err(format!("joining was refused: {} {}", joined.result, joined.reason).trim_end().to_owned());
             }

@@ -157,7 +157,7 @@ async fn denying_the_relays_own_network_does_not_break_calls() {
 }
 
 async fn prove(address: SocketAddr, deadline: Duration) -> Broken {
-    let target = Target { link: format!("http://{address}/"), roots: Vec::new(), transports: Vec::new(), deadline };
+    let target = Target { link: format!("http://{address}/"), roots: Vec::new(), transports: Vec::new(), deadline, cookie: None };
     rustls::crypto::ring::default_provider().install_default().ok();
     probe::prove(&target).await.unwrap_err()
 }
@@ -204,7 +204,12 @@ impl Site {
         let listener = tokio::net::TcpListener::bind((LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let signal = Signal::new(Settings {
-            config: model::Signal { room_grace: Duration::from_secs(10), max_rooms: 10, max_message: 64 * 1024 },
+            config: model::Signal {
+                open_rooms: model::RoomOpeners::Anyone,
+                room_grace: Duration::from_secs(10),
+                max_rooms: 10,
+                max_message: 64 * 1024,
+            },
             ice: IceSettings {
                 ports: Vec::new(),
                 tls_ports: Vec::new(),
@@ -212,6 +217,7 @@ impl Site {
                 ttl: Duration::from_secs(60),
             },
             key: Secret::new([1; 32]),
+            generation_file: "/nowhere/hosts.generation".into(),
         });
         let own = Origin { secure: false, host: "127.0.0.1".into(), authority: address.to_string() };
         let answer = move |request: Request, next: Next| {
@@ -233,7 +239,7 @@ impl Site {
 
     fn target(&self) -> Target {
         let link = format!("http://{}/", self.address);
-        Target { link, roots: Vec::new(), transports: Vec::new(), deadline: Duration::from_secs(10) }
+        Target { link, roots: Vec::new(), transports: Vec::new(), deadline: Duration::from_secs(10), cookie: None }
     }
 
     async fn prove(&self) -> Broken {
@@ -325,7 +331,13 @@ impl Daemon {
     }
 
     fn target(&self) -> Target {
-        Target { link: format!("https://127.0.0.1:{}/", self.https), roots: vec![root(self.home.path())], transports: ALL.to_vec(), deadline: SOON }
+        Target {
+            link: format!("https://127.0.0.1:{}/", self.https),
+            roots: vec![root(self.home.path())],
+            transports: ALL.to_vec(),
+            deadline: SOON,
+            cookie: None,
+        }
     }
 }
 

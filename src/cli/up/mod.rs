@@ -10,7 +10,9 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use self::site::{Certificate, Site};
+use super::call::{self, HostLink, LINK_LIFE};
 use super::cx::Cx;
+use crate::config::model::RoomOpeners;
 use crate::deploy::apply::{StepFailed, Work};
 use crate::deploy::history;
 use crate::deploy::plan::Plan;
@@ -18,6 +20,7 @@ use crate::deploy::service::{Installed, Service};
 use crate::deploy::state::State;
 use crate::host::Local;
 use crate::probe::{self, Broken, Proof};
+use crate::signal::{hosts, invite};
 use crate::telemetry::status::{self, ListenerStatus, Status};
 use crate::ui::{Exit, Failure, Ui};
 
@@ -48,6 +51,8 @@ struct Answer<'a> {
     /// `null` with `--no-test-call`.
     proof: Option<Proof>,
     changed: bool,
+    /// Where only hosts open rooms, the first of their links; later ones come from `call invite --as-host`.
+    host_link: Option<&'a str>,
     /// Sentences that a person should hear.
     notes: Vec<String>,
 }
@@ -137,8 +142,19 @@ impl Up<'_> {
         if changed {
             self.remember("done", status.as_ref().and_then(|s| s.release));
         }
+        let invited = self.first_host();
         drop(state);
-        self.answer(&certificate, proof, status, changed, notes)
+        self.answer(&certificate, proof, status, changed, invited, notes)
+    }
+
+    /// Said once: whoever lost it asks for another one.
+    fn first_host(&self) -> Option<HostLink> {
+        let paths = &self.site.paths;
+        if self.site.config.signal.open_rooms == RoomOpeners::Anyone || !matches!(hosts::generation(&paths.generation()), Ok(None)) {
+            return None;
+        }
+        let made = HostLink::make(paths, &self.site.link, LINK_LIFE);
+        made.inspect_err(|failure| self.cx.ui.warn(format!("no host link: {failure}"))).ok()
     }
 
     fn bring_up(&self, work: &mut Work<'_>, service: &dyn Service, test_call: bool) -> Result<(Certificate, Option<Proof>), Broke> {
@@ -169,13 +185,23 @@ impl Up<'_> {
 
     fn prove(&self, certificate: &Certificate) -> Result<Proof, Broke> {
         let transports = self.site.config.test_call.transports.clone();
-        let target = probe::Target { link: self.site.link.clone(), roots: certificate.roots.clone(), transports, deadline: PROOF_DEADLINE };
+        let cookie = self.pass().map_err(|failure| Broke::Certificate(failure.into()))?;
+        let target = probe::Target { link: self.site.link.clone(), roots: certificate.roots.clone(), transports, deadline: PROOF_DEADLINE, cookie };
         self.interrupt.runtime.block_on(async {
             tokio::select! {
                 proof = probe::prove(&target) => proof.map_err(Broke::Proof),
                 () = self.interrupt.token.cancelled() => Err(Broke::Interrupted),
             }
         })
+    }
+
+    /// What lets the proof open its room where only hosts may.
+    fn pass(&self) -> Result<Option<String>, Failure> {
+        if self.site.config.signal.open_rooms == RoomOpeners::Anyone {
+            return Ok(None);
+        }
+        let pass = call::rights(&self.site.paths)?.pass(words::seconds(SystemTime::now()));
+        Ok(Some(format!("{}={pass}", invite::COOKIE)))
     }
 
     /// Says what failed, undoes everything, says how that went.
@@ -232,21 +258,21 @@ impl Up<'_> {
         proof: Option<Proof>,
         status: Option<Status>,
         changed: bool,
+        invited: Option<HostLink>,
         notes: Vec<String>,
     ) -> Result<(), Failure> {
         let (site, ui) = (self.site, &self.cx.ui);
         if ui.is_json() {
             let (release, pid) = (status.as_ref().and_then(|s| s.release), status.as_ref().map(|s| s.pid));
+            let host_link = invited.as_ref().map(|made| made.link.as_str());
             let listeners = status.map(|s| s.listeners).unwrap_or_default();
-            return ui.out_json("up", &Answer { link: &site.link, certificate, release, pid, listeners, proof, changed, notes });
+            return ui.out_json("up", &Answer { link: &site.link, certificate, release, pid, listeners, proof, changed, host_link, notes });
         }
         ui.out(&site.link)?;
         if ui.stdout_is_terminal() && !ui.is_quiet() {
             ui.out(crate::ui::qr::qr(&site.link, ui.unicode()))?;
         }
-        let install =
-            std::env::current_exe().ok().and_then(|program| words::install(&program, &std::env::var_os("PATH").unwrap_or_default(), site.is_root));
-        for line in words::next(&site.config, &site.names.primary, &site.link).into_iter().chain(install) {
+        for line in invited.iter().flat_map(words::first_host).chain(words::next(site)) {
             ui.say(line);
         }
         Ok(())

@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Broke;
 use super::site::{Certificate, Site};
+use crate::cli::call::HostLink;
+use crate::config::HostName;
 use crate::config::model::{Authority, Transport};
 use crate::config::{Config, HostName};
 use crate::deploy::facts::Keeper;
@@ -88,6 +90,15 @@ fn transport(transport: Transport) -> &'static str {
 /// People were told another link the last time.
 pub(super) fn moved(last: Option<&str>, link: &str) -> Option<String> {
     last.filter(|last| *last != link).map(|last| format!("the address changed since the last time: {last} is {link} now; hand out the new link"))
+}
+
+/// Said before the other steps: without it nobody can open a room.
+pub(super) fn first_host(made: &HostLink) -> Vec<String> {
+    vec![
+        "Only hosts open rooms here. Open this link in your own browser first; it is good for 2 h:".to_owned(),
+        format!("  {}", made.link),
+        "Another one: rtcctl call invite --as-host".to_owned(),
+    ]
 }
 
 /// One next step per line.
