@@ -32,13 +32,13 @@ pub(crate) struct Site {
 
 impl Site {
     /// Nobody was there before.
-    fn room(&self, query: &str) -> String {
+    pub(crate) fn room(&self, query: &str) -> String {
         static ROOMS: AtomicU32 = AtomicU32::new(0);
         format!("{}r/test-{}-{}{query}", self.link, std::process::id(), ROOMS.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn chrome(&self) -> Chrome {
-        Chrome::start(&self.home, self.netns.as_deref(), &self.flags)
+    pub(crate) fn chrome(&self) -> Chrome {
+        Chrome::start(&self.home, self.netns.as_deref())
     }
 }
 
@@ -334,7 +334,7 @@ async fn meet(chrome: &Chrome, site: &Site, room: &str) -> (Page, Page) {
     (anna, ben)
 }
 
-async fn join(page: &Page, name: &str) {
+pub(crate) async fn join(page: &Page, name: &str) {
     page.wait("the Join button", SOON, "document.body.dataset.state === 'prejoin' && !document.querySelector('#join-button').disabled").await;
     page.eval(&format!("document.querySelector('#name').value = {name:?}")).await;
     page.press("#join-button").await;
@@ -393,7 +393,7 @@ pub(crate) fn one_at_a_time() -> MutexGuard<'static, ()> {
 }
 
 /// `rtcctl serve` in the foreground, with a temporary state, on the address that others would use.
-struct Server {
+pub(crate) struct Server {
     _turn: MutexGuard<'static, ()>,
     daemon: Child,
     folder: tempfile::TempDir,
@@ -405,6 +405,11 @@ struct Server {
 impl Server {
     /// `None` if the tools are not there.
     fn start() -> Option<Self> {
+        Self::start_for("anyone")
+    }
+
+    /// `openers`: who may open rooms.
+    pub(crate) fn start_for(openers: &str) -> Option<Self> {
         if absent(&["chromium", "chromedriver", "certutil"]) {
             return None;
         }
@@ -415,7 +420,7 @@ impl Server {
         let config = folder.path().join("rtcctl.toml");
         let text = format!(
             "[site]\naddress = \"{address}\"\nlisten = [\"{address}\"]\nhttps_port = {https}\nhttp_port = {http}\n\
-             [cert]\nca = \"local\"\n[turn]\nports = [{turn}]\npublic_address = \"{address}\"\n[signal]\nopen_rooms = \"anyone\"\n[metrics]\nlisten = \"off\"\n"
+             [cert]\nca = \"local\"\n[turn]\nports = [{turn}]\npublic_address = \"{address}\"\n[signal]\nopen_rooms = \"{openers}\"\n[metrics]\nlisten = \"off\"\n"
         );
         std::fs::write(&config, text).unwrap();
         let daemon = spawn(folder.path());
@@ -427,6 +432,14 @@ impl Server {
     fn start_again(&mut self) {
         self.daemon = spawn(self.folder.path());
         self.wait_until_it_listens();
+    }
+
+    /// The same program as its operator calls it.
+    pub(crate) fn rtcctl(&self, arguments: &[&str]) -> std::process::Output {
+        let (config, state) = (self.folder.path().join("rtcctl.toml"), self.folder.path().join("state"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rtcctl"));
+        command.args(arguments).arg("--config").arg(config).arg("--state").arg(state).env("HOME", self.folder.path());
+        command.stdin(Stdio::null()).output().unwrap()
     }
 
     fn stop(&mut self) {
@@ -463,7 +476,7 @@ impl Server {
     }
 
     /// Seen from a device that trusts the site's authority.
-    fn site(&self) -> Site {
+    pub(crate) fn site(&self) -> Site {
         let home = self.folder.path().join("trusting");
         trust(&home, &self.folder.path().join("state/ca/ca.pem"));
         Site { link: self.link(), home, netns: None, flags: Vec::new() }

@@ -9,7 +9,7 @@ mod cert;
 mod cli;
 mod config;
 mod deploy;
-mod network;
+mod hosts;
 mod probe;
 mod readme;
 mod relay;

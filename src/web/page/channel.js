@@ -4,7 +4,7 @@ const RETRY_AFTER = [500, 1000, 2000, 4000, 8000];
 const ANSWER_WITHIN = 10_000;
 const OUTBOX = 256;
 
-/** Why a room could not be entered: `kind` is full, unreachable, refused (the socket). */
+/** Why a room could not be entered: `kind` is full, closed (only a host may open it), unreachable, refused (the socket). */
 export class Refusal extends Error {
   constructor(kind, detail) {
     super(detail);
@@ -43,6 +43,7 @@ export class Channel {
       throw new Refusal("unreachable", `POST /join: ${error.message}`);
     }
     if (reply.result === "FULL") throw new Refusal("full", reply.result);
+    if (reply.code === "HOSTS_ONLY") throw new Refusal("closed", reply.result);
     if (reply.result !== "SUCCESS") throw new Refusal("unreachable", `POST /join: ${reply.result}`);
     const given = reply.params;
     this.#seat = {

@@ -2,6 +2,7 @@
 import strings from "./strings.en.js";
 import { Call } from "./call.js";
 import { Refusal, pause } from "./channel.js";
+import { enterAsHost, mayOpenRooms, takeHostLink } from "./host.js";
 import { forget, keep, kept, newRoomName, recentRooms, remember, roomFrom, roomProblem } from "./lobby.js";
 import { Media } from "./media.js";
 import { fill } from "./message.js";
@@ -48,9 +49,23 @@ function titled(words) {
 
 // ---------- landing ----------
 
-function landing() {
+async function landing() {
+  const token = takeHostLink();
+  const refusal = token === null ? "" : await enterAsHost(token);
+  const may = await mayOpenRooms();
+  $("#host-note").hidden = token === null || Boolean(refusal);
+  if (!may) return closed({ expired: strings.linkExpired, revoked: strings.linkRevoked, foreign: strings.linkForeign, failed: strings.linkFailed }[refusal] ?? "");
   listRecent();
   show("landing", titled(""));
+  if (!$("#host-note").hidden) say(strings.hostNow);
+}
+
+/** Where only hosts open rooms, and this browser is none. */
+function closed(why) {
+  put("closedWhy", why);
+  $("#closed-again").hidden = !room;
+  $("#recent").hidden = true;
+  show("landing-closed", titled(strings.closedTitle));
 }
 
 function listRecent() {
@@ -88,12 +103,13 @@ function whenWords(at) {
 
 function go(event) {
   event.preventDefault();
-  const name = roomFrom($("#room-name").value);
+  const input = event.target.elements.room;
+  const name = roomFrom(input.value);
   const wrong = roomProblem(name);
   const words = wrong && (typeof strings[wrong] === "function" ? strings[wrong](name) : strings[wrong]);
-  $("#room-problem").textContent = words ?? "";
-  $("#room-name").toggleAttribute("aria-invalid", Boolean(wrong));
-  if (wrong) return $("#room-name").focus();
+  $(`#${input.getAttribute("aria-describedby")}`).textContent = words ?? "";
+  input.toggleAttribute("aria-invalid", Boolean(wrong));
+  if (wrong) return input.focus();
   location.assign(`/r/${name}${location.search}`);
 }
 
@@ -158,6 +174,7 @@ async function join() {
 async function refused(error) {
   if (!(error instanceof Refusal)) throw error;
   if (error.kind === "full") return message("room-full");
+  if (error.kind === "closed") return closed(strings.closedRoom(room));
   if (error.kind === "unreachable") return message("unreachable", error.message);
   // The page's own origin answers, only the socket does not: a certificate that was clicked away, or something in between.
   const answer = await fetch("/status", { cache: "no-store" }).then((reply) => reply.status, () => 0);
@@ -513,7 +530,7 @@ function wire() {
   });
   for (const select of all("[data-device]")) select.addEventListener("change", choose);
   $("#new-room").onclick = () => location.assign(`/r/${newRoomName()}${location.search}`);
-  $("#go-room").onsubmit = go;
+  for (const form of all("[data-go]")) form.onsubmit = go;
   $("#join").onsubmit = (event) => {
     event.preventDefault();
     join();
@@ -530,6 +547,8 @@ function wire() {
   $("#single-keys").onchange = (event) => keep("rtcctl.keys", event.target.checked ? "on" : "off");
   $("#remote").addEventListener("resize", render);
   document.addEventListener("keydown", shortcut);
+  // A host link that is opened where the landing page stands already does not load it again.
+  if (!room) addEventListener("hashchange", landing);
   addEventListener("online", () => call?.networkChanged());
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && call && !call.server.up && call.tryNow());
   addEventListener("pagehide", () => call?.beacon());
