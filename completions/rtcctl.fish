@@ -37,16 +37,36 @@ complete -c rtcctl -n "__fish_rtcctl_needs_command" -s y -l yes -d 'Answer every
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -l no-input -d 'Never ask; a question becomes an error that names the flag'
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -s h -l help -d 'Print help'
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -s V -l version -d 'Print version'
+complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "init" -d 'Ask what cannot be found out, and write rtcctl.toml'
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "up" -d 'Bring the stack up on this machine, prove it, and print the link'
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "down" -d 'Stop it; with --purge remove everything `up` ever wrote'
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "status" -d 'What is running: release, listeners, certificate, rooms'
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "logs" -d 'What the service said'
+complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "call" -d 'Links that let people in: the right to open rooms'
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "cert" -d 'Issue, list and show certificates; hand out and trust the local CA'
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "config" -d 'The resolved config, its check, its schema, an annotated example'
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "serve" -d 'The daemon in the foreground; what systemd runs'
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "supervise" -d 'Keeps `serve` alive where there is no systemd'
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "completions" -d 'Completion script for a shell'
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "man" -d 'Man pages: to stdout, or one file per command into DIR'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand init" -l address -d 'What people type into their browser: a name, an IP address, or "lan"' -r
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand init" -l open-rooms -d 'Who may open rooms; whoever has a room\'s link may join it' -r -f -a "anyone\t''
+hosts\t''"
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand init" -l ca -d 'Who vouches for the site: auto, or local for this machine\'s own authority' -r
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand init" -s c -l config -d 'The config file [default: ./rtcctl.toml, then the user\'s, then that of /etc/rtcctl, then the one `up` applied]' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand init" -l state -d 'Where certificates, secrets and releases are kept' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand init" -l color -d 'Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand init" -l timeout -d 'How long to wait for a lock or a service, as "30s" [default: 30s]' -r
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand init" -l force -d 'Replace a file that is there; the old one is kept beside it'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand init" -l json -d 'One JSON object on stdout instead of text'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand init" -s q -l quiet -d 'Only data, warnings and errors'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand init" -s v -l verbose -d 'Say more; twice for everything'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand init" -s y -l yes -d 'Answer every question with yes'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand init" -l no-input -d 'Never ask; a question becomes an error that names the flag'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand init" -s h -l help -d 'Print help'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand init" -s V -l version -d 'Print version'
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand up" -l set -d 'Override a config key, as "site.https_port=8443"; may be repeated' -r
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand up" -s c -l config -d 'The config file [default: ./rtcctl.toml, then the user\'s, then that of /etc/rtcctl, then the one `up` applied]' -r -F
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand up" -l state -d 'Where certificates, secrets and releases are kept' -r -F
@@ -107,6 +127,36 @@ complete -c rtcctl -n "__fish_rtcctl_using_subcommand logs" -s y -l yes -d 'Answ
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand logs" -l no-input -d 'Never ask; a question becomes an error that names the flag'
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand logs" -s h -l help -d 'Print help'
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand logs" -s V -l version -d 'Print version'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and not __fish_seen_subcommand_from invite" -s c -l config -d 'The config file [default: ./rtcctl.toml, then the user\'s, then that of /etc/rtcctl, then the one `up` applied]' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and not __fish_seen_subcommand_from invite" -l state -d 'Where certificates, secrets and releases are kept' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and not __fish_seen_subcommand_from invite" -l color -d 'Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and not __fish_seen_subcommand_from invite" -l timeout -d 'How long to wait for a lock or a service, as "30s" [default: 30s]' -r
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and not __fish_seen_subcommand_from invite" -l json -d 'One JSON object on stdout instead of text'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and not __fish_seen_subcommand_from invite" -s q -l quiet -d 'Only data, warnings and errors'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and not __fish_seen_subcommand_from invite" -s v -l verbose -d 'Say more; twice for everything'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and not __fish_seen_subcommand_from invite" -s y -l yes -d 'Answer every question with yes'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and not __fish_seen_subcommand_from invite" -l no-input -d 'Never ask; a question becomes an error that names the flag'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and not __fish_seen_subcommand_from invite" -s h -l help -d 'Print help'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and not __fish_seen_subcommand_from invite" -s V -l version -d 'Print version'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and not __fish_seen_subcommand_from invite" -f -a "invite" -d 'A host link and its QR code: the browser that opens it may open rooms'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and __fish_seen_subcommand_from invite" -l ttl -d 'How long the link may be opened, as "30m"; at most 7d [default: 2h]' -r
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and __fish_seen_subcommand_from invite" -s c -l config -d 'The config file [default: ./rtcctl.toml, then the user\'s, then that of /etc/rtcctl, then the one `up` applied]' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and __fish_seen_subcommand_from invite" -l state -d 'Where certificates, secrets and releases are kept' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and __fish_seen_subcommand_from invite" -l color -d 'Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and __fish_seen_subcommand_from invite" -l timeout -d 'How long to wait for a lock or a service, as "30s" [default: 30s]' -r
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and __fish_seen_subcommand_from invite" -l as-host -d 'The right to open rooms, where only hosts have it'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and __fish_seen_subcommand_from invite" -l revoke -d 'End every right given so far, and every host link'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and __fish_seen_subcommand_from invite" -l json -d 'One JSON object on stdout instead of text'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and __fish_seen_subcommand_from invite" -s q -l quiet -d 'Only data, warnings and errors'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and __fish_seen_subcommand_from invite" -s v -l verbose -d 'Say more; twice for everything'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and __fish_seen_subcommand_from invite" -s y -l yes -d 'Answer every question with yes'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and __fish_seen_subcommand_from invite" -l no-input -d 'Never ask; a question becomes an error that names the flag'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and __fish_seen_subcommand_from invite" -s h -l help -d 'Print help'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand call; and __fish_seen_subcommand_from invite" -s V -l version -d 'Print version'
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from issue list show ca trust untrust" -s c -l config -d 'The config file [default: ./rtcctl.toml, then the user\'s, then that of /etc/rtcctl, then the one `up` applied]' -r -F
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from issue list show ca trust untrust" -l state -d 'Where certificates, secrets and releases are kept' -r -F
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand cert; and not __fish_seen_subcommand_from issue list show ca trust untrust" -l color -d 'Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE' -r -f -a "auto\t''

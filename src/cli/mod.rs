@@ -14,6 +14,7 @@ mod config;
 mod cx;
 mod down;
 mod generate;
+mod init;
 mod logs;
 mod serve;
 mod status;
@@ -79,6 +80,8 @@ struct Global {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Ask what cannot be found out, and write rtcctl.toml
+    Init(init::InitArgs),
     /// Bring the stack up on this machine, prove it, and print the link
     Up(up::UpArgs),
     /// Stop it; with --purge remove everything `up` ever wrote
@@ -163,6 +166,7 @@ fn usage(error: &clap::Error) -> Failure {
 impl Command {
     fn name(&self) -> &'static str {
         match self {
+            Self::Init(_) => "init",
             Self::Up(_) => "up",
             Self::Down(_) => "down",
             Self::Status(_) => "status",
@@ -179,6 +183,7 @@ impl Command {
 
     fn run(self, cx: &Cx) -> Result<(), Failure> {
         match self {
+            Self::Init(args) => init::run(cx, args),
             Self::Up(args) => up::run(cx, args),
             Self::Down(args) => down::run(cx, args),
             Self::Status(args) => status::run(cx, args),

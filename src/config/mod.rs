@@ -14,6 +14,7 @@ mod read;
 pub mod report;
 mod resolve;
 pub mod schema;
+pub mod starter;
 pub mod values;
 mod write;
 

@@ -11,4 +11,5 @@ mod voice;
 mod wrap;
 
 pub use failure::{Exit, Failure};
+pub use question::Choice;
 pub use voice::{ColorChoice, Ui, UiOptions, json_line};

@@ -5,25 +5,65 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
 use super::failure::{Exit, Failure};
 
+/// One answer of several.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice<'a> {
+    pub name: &'a str,
+    pub why: &'a str,
+}
+
 /// Yes or no; Enter and Escape are no.
 pub(super) fn confirm(question: &str) -> Result<bool, Failure> {
+    guarded(|| dialoguer::Confirm::new().with_prompt(question).default(false).interact_opt()).map(|answer| answer.unwrap_or(false))
+}
+
+/// A line of text; Enter is the default. What does not pass is said, and asked again.
+pub(super) fn ask(question: &str, lines: &[String], default: &str, check: &dyn Fn(&str) -> Result<(), String>) -> Result<String, Failure> {
+    head(question, lines);
+    let passes = |text: &String| check(text);
+    guarded(|| dialoguer::Input::new().with_prompt(">").default(default.to_owned()).validate_with(passes).interact_text())
+}
+
+/// One of several, by arrow keys and Enter; Escape is the default.
+pub(super) fn choose(question: &str, lines: &[String], choices: &[Choice<'_>], default: usize) -> Result<usize, Failure> {
+    head(question, lines);
+    let width = choices.iter().map(|choice| choice.name.chars().count()).max().unwrap_or_default();
+    let items = choices.iter().map(|choice| format!("{:<width$}   {}", choice.name, choice.why));
+    let chosen = guarded(|| dialoguer::Select::new().items(items).default(default).report(false).interact_opt())?.unwrap_or(default);
+    write(&format!("> {}", choices[chosen].name));
+    Ok(chosen)
+}
+
+fn head(question: &str, lines: &[String]) {
+    write(&format!("\n? {question}"));
+    for line in lines {
+        write(&format!("  {line}"));
+    }
+}
+
+fn write(line: &str) {
+    // A terminal that is gone fails the question itself.
+    let _ = Term::stderr().write_line(line);
+}
+
+/// Runs a prompt so that Ctrl-C leaves the cursor visible and comes back as [`Exit::Interrupted`].
+fn guarded<T>(prompt: impl FnOnce() -> dialoguer::Result<T>) -> Result<T, Failure> {
     let mut interrupt = SigSet::empty();
     interrupt.add(Signal::SIGINT);
     // The prompt turns Ctrl-C into SIGINT, which would end us while the cursor is hidden: it stays blocked until the prompt has returned.
     let before = interrupt.thread_swap_mask(SigmaskHow::SIG_BLOCK);
-    let answer = dialoguer::Confirm::new().with_prompt(question).default(false).interact_opt();
-    match answer {
+    match prompt() {
         Err(dialoguer::Error::IO(e)) if e.kind() == std::io::ErrorKind::Interrupted => {
             // The signal is still pending, so the mask stays: the caller ends us in order.
             let _ = Term::stderr().show_cursor();
-            let _ = Term::stderr().write_line("");
+            write("");
             Err(Failure::interrupted())
         }
-        other => {
+        answer => {
             if let Ok(before) = before {
                 let _ = before.thread_set_mask();
             }
-            other.map(|answer| answer.unwrap_or(false)).map_err(|e| Failure::new(Exit::Resource, format!("ask on the terminal: {e}")))
+            answer.map_err(|e| Failure::new(Exit::Resource, format!("ask on the terminal: {e}")))
         }
     }
 }

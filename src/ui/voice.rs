@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::failure::{Exit, Failure};
 use super::progress::Step;
-use super::wrap::wrapped;
+use super::question::Choice;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ColorChoice {
@@ -130,13 +130,48 @@ impl Ui {
         Step::start(self.clone(), label, self.live)
     }
 
+    /// There is somebody who could answer.
+    pub fn can_ask(&self) -> bool {
+        !self.options.yes && !self.options.no_input && !self.options.json && io::stdin().is_terminal() && io::stderr().is_terminal()
+    }
+
+    /// `--yes`: questions are answered by their defaults.
+    pub fn assumes_yes(&self) -> bool {
+        self.options.yes
+    }
+
+    /// A line of text that passes `check`, asked on stderr below the `lines` that say why. `--yes` takes the default; without a terminal the
+    /// failure names `flag`.
+    pub fn ask(
+        &self,
+        question: &str,
+        lines: &[String],
+        default: &str,
+        check: &dyn Fn(&str) -> Result<(), String>,
+        flag: &str,
+    ) -> Result<String, Failure> {
+        match self.can_ask() {
+            _ if self.options.yes => Ok(default.to_owned()),
+            true => super::question::ask(question, lines, default, check),
+            false => Err(unanswered(question, flag)),
+        }
+    }
+
+    /// One of several, as [`Ui::ask`]: the index of the choice.
+    pub fn choose(&self, question: &str, lines: &[String], choices: &[Choice<'_>], default: usize, flag: &str) -> Result<usize, Failure> {
+        match self.can_ask() {
+            _ if self.options.yes => Ok(default),
+            true => super::question::choose(question, lines, choices, default),
+            false => Err(unanswered(question, flag)),
+        }
+    }
+
     /// Asks on stderr. Without a terminal the failure names `flag`, which answers it. Ctrl-C is [`Exit::Interrupted`].
     pub fn confirm(&self, question: &str, flag: &str) -> Result<bool, Failure> {
         if self.options.yes {
             return Ok(true);
         }
-        let can_ask = io::stdin().is_terminal() && io::stderr().is_terminal() && !self.options.no_input && !self.options.json;
-        if !can_ask {
+        if !self.can_ask() {
             return Err(Failure::new(Exit::Usage, format!("a question needs an answer: {question}")).hint(format!("answer yes with {flag}")));
         }
         super::question::confirm(question)
@@ -198,6 +233,10 @@ pub fn json_line(command: &str, body: &impl Serialize) -> Result<String, Failure
     let text = fields.to_string();
     let separator = if text == "{}" { "" } else { "," };
     Ok(format!("{{\"schema\":\"rtcctl.{command}/1\"{separator}{}", &text[1..]))
+}
+
+fn unanswered(question: &str, flag: &str) -> Failure {
+    Failure::new(Exit::Usage, format!("a question needs an answer: {question}")).hint(format!("answer it with {flag}"))
 }
 
 fn finish(result: io::Result<()>) -> Result<(), Failure> {

@@ -10,6 +10,7 @@ mod cli;
 mod config;
 mod deploy;
 mod hosts;
+mod init;
 mod probe;
 mod readme;
 mod relay;
