@@ -109,6 +109,33 @@ fn up_again_down_up_and_purge() {
 }
 
 #[test]
+fn a_site_of_hosts_says_its_first_host_link_once() {
+    let site = Site::new();
+    let hosts = ["--set", "signal.open_rooms=hosts"];
+    let (code, link, stderr) = site.up(&hosts);
+    assert_eq!(code, 0, "the proof opens a room as the operator: {stderr}");
+    let invited = format!("{}#host=", link.trim());
+    assert!(stderr.contains("Only hosts open rooms here") && stderr.contains(&invited), "{stderr}");
+    let (code, _, stderr) = site.up(&hosts);
+    assert!(code == 0 && !stderr.contains("#host="), "{stderr}");
+
+    let (code, again, stderr) = site.run(&["call", "invite", "--as-host"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(again.starts_with(&invited) && again.lines().count() == 1, "the link alone is data: {again}");
+    assert!(site.run(&["status"]).1.contains("rooms opened by hosts"));
+    let (code, _, stderr) = site.run(&["call", "invite", "--as-host", "--revoke", "--yes"]);
+    assert!(code == 0 && stderr.starts_with("Revoked."), "{stderr}");
+
+    let (code, json, stderr) = site.up(&["--json", "--set", "signal.open_rooms=anyone"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(json.contains(r#""host_link":null"#), "anyone may open rooms now: {json}");
+    let (code, _, stderr) = site.run(&["call", "invite", "--as-host"]);
+    assert!(code == 2 && stderr.contains("nobody needs a host link"), "{stderr}");
+    assert_eq!(site.run(&["down", "--purge", "--yes"]).0, 0);
+    assert!(!site.state().exists(), "the file that counts goes with the rest");
+}
+
+#[test]
 fn a_purge_leaves_what_is_not_ours() {
     let site = Site::new();
     let photo = site.home.write("state/photos/one.jpg", "x");
