@@ -21,9 +21,10 @@ struct Site {
 impl Site {
     fn new() -> Self {
         let free = || {
-            let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+            // As the daemon will: a port may be free on loopback and taken by a connection from another address of this machine.
+            let tcp = TcpListener::bind("0.0.0.0:0").unwrap();
             let port = tcp.local_addr().unwrap().port();
-            UdpSocket::bind(("127.0.0.1", port)).is_ok().then_some((tcp, port))
+            UdpSocket::bind(("0.0.0.0", port)).is_ok().then_some((tcp, port))
         };
         let held: Vec<(TcpListener, u16)> = std::iter::repeat_with(free).flatten().take(3).collect();
         Self { home: Home::new(), ports: [held[0].1, held[1].1, held[2].1] }
