@@ -185,7 +185,8 @@ impl Up<'_> {
 
     fn prove(&self, certificate: &Certificate) -> Result<Proof, Broke> {
         let transports = self.site.config.test_call.transports.clone();
-        let cookie = self.pass().map_err(|failure| Broke::Certificate(failure.into()))?;
+        let no_pass = |failure: Failure| Broken { step: probe::Step::Room, url: self.site.link.clone(), cause: failure.message };
+        let cookie = self.pass().map_err(|failure| Broke::Proof(no_pass(failure)))?;
         let target = probe::Target { link: self.site.link.clone(), roots: certificate.roots.clone(), transports, deadline: PROOF_DEADLINE, cookie };
         self.interrupt.runtime.block_on(async {
             tokio::select! {
