@@ -70,6 +70,8 @@ pub struct Facts {
     /// Of the folders and secrets that a plan may make: those that stand already, with their owner.
     pub existing: BTreeMap<PathBuf, u32>,
     pub manifest: Manifest,
+    /// Things of somebody else's where ours would have to be.
+    pub foreign: Vec<PathBuf>,
     pub free_bytes: u64,
     /// Broken things that a person should hear of.
     pub notes: Vec<String>,
@@ -107,6 +109,7 @@ pub fn look(host: &dyn Host, config: &Config, paths: &Paths, keeper: Keeper, use
         unit: if keeper == Keeper::Systemd { unit(host, &config.name)? } else { UnitFact::default() },
         user_uid: user.and_then(|user| uid_of(host, user)),
         existing,
+        foreign: super::ours::foreign(host, paths, &manifest)?,
         manifest,
         free_bytes: host.free_bytes(&paths.state)?,
         notes,

@@ -166,6 +166,11 @@ fn refuse(want: &Want<'_>, facts: &Facts) -> Result<(), Failure> {
         return Err(failure);
     }
     let state = &want.paths.state;
+    if !facts.foreign.is_empty() {
+        let failure = Failure::new(Exit::Resource, format!("somebody else's things stand where the state would be: {}", state.display()));
+        let failure = facts.foreign.iter().fold(failure, |failure, path| failure.detail(format!("not ours: {}", path.display())));
+        return Err(failure.hint("choose a folder of its own: rtcctl up --state DIR"));
+    }
     if facts.keeper == Keeper::Systemd {
         if let Some(hidden) = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"].into_iter().find(|folder| state.starts_with(folder)) {
             return Err(Failure::new(Exit::Resource, format!("the service could not see its state: its sandbox hides {hidden}"))
@@ -344,6 +349,7 @@ pub(super) mod tests {
             user_uid: None,
             existing: BTreeMap::new(),
             manifest: Manifest { folders: vec!["/var/lib/rtcctl".into()], ..Manifest::default() },
+            foreign: Vec::new(),
             free_bytes: 1 << 40,
             notes: Vec::new(),
         }

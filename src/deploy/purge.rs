@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::apply::remove_user;
 use super::lock::Lock;
 use super::manifest::Manifest;
+use super::ours::{is_our_folder, is_ours};
 use super::plan::unit_path;
 use super::service::Service;
 use crate::config::Paths;
@@ -23,10 +24,6 @@ pub struct Purged {
     /// Ours, and still there afterwards.
     pub remains: Vec<String>,
 }
-
-/// Everything below the state folder that may be ours, in the order in which it goes.
-const KNOWN: &[&str] =
-    &["current", "releases", "certs", "acme", "ca", "log", "run", "turn.secret", "signal.key", "hosts.generation", "trust.json", "history.jsonl"];
 
 /// Stops the service first. The lock, which lies in the state folder, goes with it.
 pub fn purge(host: &dyn Host, service: &dyn Service, name: &str, paths: &Paths, lock: Lock) -> anyhow::Result<Purged> {
@@ -45,30 +42,22 @@ pub fn purge(host: &dyn Host, service: &dyn Service, name: &str, paths: &Paths, 
     if let Some(user) = &manifest.user {
         remove_user(host, user)?;
     }
+    if is_our_folder(host, &manifest, &paths.run)? {
+        take(host, &paths.run, &mut purged)?;
+    }
     for entry in host.list(&paths.state)? {
-        if is_ours(&entry, name) {
+        if is_ours(host, paths, name, &manifest, &entry)? {
             take(host, &paths.state.join(entry), &mut purged)?;
         }
     }
-    take(host, &paths.run, &mut purged)?;
     // From here on there is nothing to remember.
     host.remove(&Manifest::path(&paths.state))?;
     lock.remove()?;
     for folder in manifest.folders.iter().rev() {
         remove_if_empty(host, folder, &mut purged)?;
     }
-    prove(host, &manifest, paths, &mut purged)?;
+    prove(host, &manifest, &mut purged)?;
     Ok(purged)
-}
-
-/// One of our names, a broken file that was set aside (`turn.secret.broken-1`), a write that a crash cut off (`.turn.secret.x`), a unit kept as backup.
-fn is_ours(entry: &str, name: &str) -> bool {
-    let bare = entry.strip_prefix('.').unwrap_or(entry);
-    let is = |known: &str| bare == known || bare.strip_prefix(known).is_some_and(|rest| rest.starts_with('.'));
-    KNOWN.iter().any(|known| is(known))
-        || entry.starts_with(&format!("{name}.service.by-hand-"))
-        || entry == "manifest.json.broken"
-        || entry.starts_with(".manifest.json.")
 }
 
 fn take(host: &dyn Host, path: &Path, purged: &mut Purged) -> Result<(), HostError> {
@@ -97,10 +86,10 @@ fn remove_if_empty(host: &dyn Host, folder: &Path, purged: &mut Purged) -> Resul
     Ok(())
 }
 
-fn prove(host: &dyn Host, manifest: &Manifest, paths: &Paths, purged: &mut Purged) -> Result<(), HostError> {
-    for file in manifest.files.iter().chain([&paths.current(), &paths.releases(), &paths.certs(), &paths.ca(), &paths.run]) {
-        if host.entry(file)?.is_some() {
-            purged.remains.push(format!("still there: {}", file.display()));
+fn prove(host: &dyn Host, manifest: &Manifest, purged: &mut Purged) -> Result<(), HostError> {
+    for path in manifest.files.iter().chain(&purged.removed) {
+        if host.entry(path)?.is_some() {
+            purged.remains.push(format!("still there: {}", path.display()));
         }
     }
     for database in ["passwd", "group"] {
@@ -109,19 +98,4 @@ fn prove(host: &dyn Host, manifest: &Manifest, paths: &Paths, purged: &mut Purge
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_ours;
-
-    #[test]
-    fn only_our_names_are_ours() {
-        for entry in ["certs", "turn.secret", "turn.secret.broken-1", ".turn.secret.Ab3", "rtcctl.service.by-hand-3", "manifest.json.broken"] {
-            assert!(is_ours(entry, "rtcctl"), "{entry}");
-        }
-        for entry in ["photos", "certs-of-mine", "manifest.json", "lock", ".bashrc", "login", "other.service.by-hand-1"] {
-            assert!(!is_ours(entry, "rtcctl"), "{entry}");
-        }
-    }
 }

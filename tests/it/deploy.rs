@@ -147,6 +147,26 @@ fn a_purge_leaves_what_is_not_ours() {
     assert_eq!(std::fs::read_dir(site.state()).unwrap().count(), 1);
 }
 
+/// `--state` may name any folder, and other tools have releases, logs and a `current` too.
+#[test]
+fn a_folder_of_somebody_else_is_neither_used_nor_purged() {
+    let site = Site::new();
+    for file in ["releases/20260101/app.rb", "log/production.log", "run/app.pid", "certs/mine.pem", "ca.crt", "run.sh"] {
+        site.home.write(&format!("state/{file}"), "precious");
+    }
+    std::os::unix::fs::symlink("/srv/app/releases/20260101", site.state().join("current")).unwrap();
+    let before = site.tree();
+    let (code, _, stderr) = site.up(&[]);
+    assert!(code == 3 && stderr.contains("not ours: ") && stderr.contains("state/releases"), "{code} {stderr}");
+    site.run(&["down"]);
+    site.run(&["down", "--purge", "--yes"]);
+    let files = |tree: BTreeMap<PathBuf, (u32, u32, Vec<u8>)>| {
+        let ours = ["lock", "history.jsonl"].map(|name| site.state().join(name));
+        tree.into_iter().filter(|(path, _)| !ours.iter().any(|own| path.ends_with(own.file_name().unwrap()))).collect::<Vec<_>>()
+    };
+    assert_eq!(files(site.tree()), files(before));
+}
+
 #[test]
 fn a_dry_run_touches_nothing() {
     let site = Site::new();
