@@ -139,7 +139,11 @@ impl Store {
     pub fn set_aside(&self, _lock: &Lock, site: &str) -> anyhow::Result<PathBuf> {
         let folder = self.folder(site);
         // The link stays and dangles until the next version is live: with a crash in between nothing is found, and a leaf is issued.
-        let broken = fs::read_link(&folder).map(|target| self.certs.join(target)).unwrap_or(folder);
+        // One that leads elsewhere is itself what is broken: whoever may write here must not have root move what it points to.
+        let own = self.certs.join(".versions").join(site);
+        let target = fs::read_link(&folder).ok().filter(|target| target.parent().is_some_and(|parent| own.ends_with(parent)));
+        let version = target.and_then(|target| target.file_name()?.to_str()?.parse::<u64>().ok());
+        let broken = version.map_or(folder, |version| own.join(version.to_string()));
         Ok(files::set_aside(&broken)?)
     }
 
@@ -200,6 +204,12 @@ impl Store {
     /// Numbers in use, ascending, half-written ones too.
     fn versions(&self, site: &str) -> anyhow::Result<Vec<u64>> {
         let folder = self.certs.join(".versions").join(site);
+        // Root works here too, in folders of the service's user: a link would have it write and remove elsewhere.
+        for path in [folder.parent().unwrap_or(&folder), &folder] {
+            if path.is_symlink() {
+                bail!("a link where a folder must be: {}", path.display());
+            }
+        }
         let entries = match fs::read_dir(&folder) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.with_context(|| format!("read {}", folder.display()))?,
@@ -261,6 +271,28 @@ mod tests {
         let modes: Vec<u32> = ["privkey.pem", "combined.pem", "cert.pem", "chain.pem", "fullchain.pem"].into_iter().map(mode).collect();
         assert_eq!(modes, [0o600, 0o600, 0o644, 0o644, 0o644]);
         assert_eq!(fs::metadata(state.path().join("certs")).unwrap().mode() & 0o7777, 0o700);
+    }
+
+    #[test]
+    fn a_link_that_leads_elsewhere_moves_and_removes_nothing_there() {
+        let (state, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir_all(elsewhere.path().join("1")).unwrap();
+        let store = Store::of(state.path());
+        put(&store, "a.local");
+        let link = store.folder("site");
+        fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), &link).unwrap();
+        assert!(matches!(store.load("site").unwrap(), Found::Broken(_)));
+        let aside = store.set_aside(&store.lock().unwrap(), "site").unwrap();
+        assert!(elsewhere.path().is_dir() && fs::read_link(aside).unwrap() == elsewhere.path(), "the link was moved, not what it leads to");
+        put(&store, "b.local");
+
+        fs::remove_dir_all(state.path().join("certs/.versions/site")).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), state.path().join("certs/.versions/site")).unwrap();
+        let (leaf, chain, key) = pems("c.local");
+        let refused = store.put(&store.lock().unwrap(), "site", &Pems { leaf: &leaf, chain: &chain, key: &key }).unwrap_err().to_string();
+        assert!(refused.contains("a link where a folder must be"), "{refused}");
+        assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1);
     }
 
     #[test]
