@@ -141,7 +141,7 @@ fn ensure(state: &Path, site: &str, names: &[HostName], now: SystemTime, require
     }
     let store = Store::of(state);
     if let Some(bundle) = nothing_to_do(state, &store, site, names, now, &required)? {
-        return Ok(Ensured { bundle: vouched(bundle), issued: false, notes: Vec::new() });
+        return Ok(Ensured { bundle: vouched(bundle), issued: false, notes: key_notes(state) });
     }
     files::make_dir(state, 0o700)?;
     let lock = store.lock()?;
@@ -206,11 +206,12 @@ fn authority_for(
     required: &impl Fn(&HostName) -> bool,
     notes: &mut Vec<String>,
 ) -> anyhow::Result<Authority> {
+    let had_leaf = || Store::of(state).sites().is_ok_and(|sites| !sites.is_empty());
     let (why, carried) = match read_authority(state)? {
         Read::Whole(authority) => {
             let refused: Vec<String> = names.iter().filter(|name| required(name) && !authority.ca.permits(name)).map(ToString::to_string).collect();
             if refused.is_empty() && !authority.ca.is_nearly_over(now) {
-                notes.extend(open_key(state));
+                notes.extend(key_notes(state));
                 return Ok(authority);
             }
             if refused.is_empty() {
@@ -219,6 +220,8 @@ fn authority_for(
                 (format!("the old one may not vouch for {}", refused.join(", ")), authority.ca.own_names())
             }
         }
+        // Somebody may trust the one that is gone.
+        Read::Missing if had_leaf() => ("ca.pem is gone".to_owned(), Vec::new()),
         Read::Missing => (String::new(), Vec::new()),
         Read::Broken(why) => (why, Vec::new()),
     };
@@ -317,11 +320,20 @@ fn is_fleeting(name: &HostName) -> bool {
     }
 }
 
-/// A note when others could read the CA's key.
-fn open_key(state: &Path) -> Option<String> {
+/// What is wrong with the CA's key without reading it: the leaf may be good for months, and nobody would hear of it before.
+fn key_notes(state: &Path) -> Vec<String> {
     let path = ca_key(state);
-    let mode = fs::metadata(&path).ok()?.mode() & 0o7777;
-    (mode & 0o077 != 0).then(|| format!("others may read the key of the local CA (mode {mode:04o}): chmod 600 {}", path.display()))
+    let Ok(metadata) = fs::metadata(&path) else {
+        return vec![format!("the key of the local CA is gone ({}): the next renewal makes a new CA, to be trusted anew", path.display())];
+    };
+    let mode = metadata.mode() & 0o7777;
+    if !metadata.is_file() || metadata.len() == 0 {
+        vec![format!("the key of the local CA is broken ({}): the next renewal makes a new CA, to be trusted anew", path.display())]
+    } else if mode & 0o077 != 0 {
+        vec![format!("others may read the key of the local CA (mode {mode:04o}): chmod 600 {}", path.display())]
+    } else {
+        Vec::new()
+    }
 }
 
 fn ca_pem(state: &Path) -> PathBuf {

@@ -169,6 +169,19 @@ fn a_broken_leaf_is_set_aside_and_made_anew() {
 }
 
 #[test]
+fn a_ca_that_is_gone_is_not_replaced_without_a_word() {
+    let state = tempfile::tempdir().unwrap();
+    let now = SystemTime::now();
+    cert::ensure_local(state.path(), "lan", &names(&LAN), now).unwrap();
+    fs::remove_file(state.path().join("ca/ca.key")).unwrap();
+    let ensured = cert::ensure_local(state.path(), "lan", &names(&LAN), now).unwrap();
+    assert!(!ensured.issued && ensured.notes[0].contains("the key of the local CA is gone"), "said while there is time: {:?}", ensured.notes);
+    fs::remove_file(state.path().join("ca/ca.pem")).unwrap();
+    let ensured = cert::ensure_local(state.path(), "lan", &names(&LAN), now).unwrap();
+    assert!(ensured.issued && ensured.notes[0].contains("ca.pem is gone") && ensured.notes[0].contains("trust it anew"), "{:?}", ensured.notes);
+}
+
+#[test]
 fn a_crash_between_the_files_of_a_new_ca_costs_nothing() {
     let state = tempfile::tempdir().unwrap();
     let now = SystemTime::now();
