@@ -112,7 +112,7 @@ impl Daemon {
             signal: signal.clone(),
             relay: RelaySlot::new(relay),
             traffic: Arc::default(),
-            seats: Seats::default(),
+            seats: Seats::within(crate::net::descriptors::limit()),
             notes,
         });
         let mut daemon = Self {

@@ -194,7 +194,7 @@ mod tests {
 
     #[tokio::test]
     async fn alpn_decides_and_without_it_the_first_byte() {
-        let mut door = Door::open(Seats::default()).await;
+        let mut door = Door::open(Seats::within(65_536)).await;
         let get = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".as_slice();
         for (alpn, first, turn) in [
             (Some("http/1.1"), get, false),
@@ -221,7 +221,7 @@ mod tests {
 
     #[tokio::test]
     async fn http2_is_spoken_and_a_foreign_protocol_refused() {
-        let door = Door::open(Seats::default()).await;
+        let door = Door::open(Seats::within(65_536)).await;
         let mut tls = door.connect(Some("h2")).await.unwrap();
         tls.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
         let mut frame = [0; 9];
@@ -233,7 +233,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_hundred_half_open_connections_delay_nobody() {
-        let door = Door::open(Seats::default()).await;
+        let door = Door::open(Seats::within(65_536)).await;
         let mut silent = Vec::new();
         for n in 0..100 {
             let mut tcp = TcpStream::connect(door.address).await.unwrap();
@@ -266,7 +266,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_relay_has_limits_of_its_own_so_its_clients_hold_no_seat() {
-        let mut door = Door::open(Seats::default()).await;
+        let mut door = Door::open(Seats::within(65_536)).await;
         let _tls = door.connect(Some("stun.turn")).await.unwrap();
         let client = door.handed_over().await;
         assert_eq!(client.tls.alpn_protocol(), Some(b"stun.turn".as_slice()));
@@ -275,7 +275,7 @@ mod tests {
 
     #[tokio::test]
     async fn plain_http_that_missed_its_port_is_answered_as_plain_http() {
-        let door = Door::open(Seats::default()).await;
+        let door = Door::open(Seats::within(65_536)).await;
         let mut tcp = TcpStream::connect(door.address).await.unwrap();
         tcp.write_all(b"GET /r/x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
         let answer = read_all(&mut tcp).await;
@@ -284,7 +284,7 @@ mod tests {
 
     #[tokio::test]
     async fn noise_is_dropped_and_counted() {
-        let mut door = Door::open(Seats::default()).await;
+        let mut door = Door::open(Seats::within(65_536)).await;
         for noise in [b"\x00\x01hello".as_slice(), &[0xff; 64], b"ssh-2.0-x\r\n", &[0x16, 3, 1, 0xff, 0xff, 0]] {
             let mut tcp = TcpStream::connect(door.address).await.unwrap();
             tcp.write_all(noise).await.unwrap();
@@ -300,7 +300,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_device_that_does_not_trust_the_certificate_is_counted() {
-        let door = Door::open(Seats::default()).await;
+        let door = Door::open(Seats::within(65_536)).await;
         let (foreign, _) = issue();
         door.connect_trusting(&foreign, None).await.unwrap_err();
         door.connect_trusting(&foreign, None).await.unwrap_err();
@@ -311,7 +311,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_new_certificate_does_not_end_open_connections() {
-        let door = Door::open(Seats::default()).await;
+        let door = Door::open(Seats::within(65_536)).await;
         let mut open = door.connect(Some("http/1.1")).await.unwrap();
         let (new, key) = issue();
         door.swap.set(vec![new.clone()], key).unwrap();
@@ -325,7 +325,7 @@ mod tests {
 
     #[tokio::test]
     async fn stopping_ends_idle_and_half_open_connections_at_once() {
-        let door = Door::open(Seats::default()).await;
+        let door = Door::open(Seats::within(65_536)).await;
         let _idle = door.connect(Some("http/1.1")).await.unwrap();
         let _h2 = door.connect(Some("h2")).await.unwrap();
         let _silent = TcpStream::connect(door.address).await.unwrap();

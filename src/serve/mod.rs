@@ -35,6 +35,7 @@ const STACK: usize = 1024 * 1024;
 /// Runs until SIGTERM, SIGINT or the admin verb `stop`. Returns an error when a listener cannot be had, when a service ends by itself, and after SIGINT
 /// (exit 130, as after Ctrl-C everywhere).
 pub fn run(config: Config, paths: Paths) -> Result<(), Failure> {
+    crate::net::descriptors::raise();
     let opened = open::open(&config, &paths)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)

@@ -31,13 +31,13 @@ pub(super) struct Seat {
     address: IpAddr,
 }
 
-impl Default for Seats {
-    fn default() -> Self {
-        Self::new(TOTAL, PER_ADDRESS)
-    }
-}
-
 impl Seats {
+    /// At most a quarter of the descriptors: the relay's connections take half, and the rest is for relayed addresses and the admin socket.
+    pub(super) fn within(descriptors: usize) -> Self {
+        let total = TOTAL.min(descriptors / 4);
+        Self::new(total, PER_ADDRESS.min(total / 4 * 3))
+    }
+
     pub(super) fn new(total: usize, per_address: usize) -> Self {
         Self { inner: Arc::default(), total, per_address }
     }
@@ -110,5 +110,19 @@ mod tests {
         let _held = seats.take("2001:db8:0:1::1".parse().unwrap()).expect("free");
         assert!(seats.take("2001:db8:0:1:ffff::2".parse().unwrap()).is_none());
         assert!(seats.take("2001:db8:0:2::1".parse().unwrap()).is_some());
+    }
+
+    #[test]
+    fn few_descriptors_are_never_all_taken_by_connections() {
+        let seats = Seats::within(1024);
+        let floods = (1..=5).flat_map(|host| std::iter::repeat_n(format!("192.0.2.{host}"), 250));
+        let held: Vec<_> = floods.filter_map(|client| seats.take(client.parse().unwrap())).collect();
+        assert_eq!(held.len(), 256);
+        assert_eq!(
+            held.iter().filter(|seat| seat.address == "192.0.2.1".parse::<IpAddr>().unwrap()).count(),
+            192,
+            "one client leaves room for others"
+        );
+        assert_eq!((Seats::within(1 << 20).total, Seats::within(1 << 20).per_address), (TOTAL, PER_ADDRESS));
     }
 }

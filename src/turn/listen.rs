@@ -129,9 +129,7 @@ struct Inside {
 impl Door {
     /// Leaves at least half of the process's descriptors to relay sockets and everything else.
     pub(super) fn new() -> Arc<Self> {
-        let descriptors = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
-            .map_or(1024, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX));
-        let total = CONNECTIONS.min(descriptors / 2);
+        let total = CONNECTIONS.min(crate::net::descriptors::limit() / 2);
         Self::with_limits(total, CONNECTIONS_PER_ADDRESS.min(total / 4 * 3))
     }
 
