@@ -1,6 +1,7 @@
 //! What can be said about the running daemon: the status document and the metrics, gathered from the counters of every room.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -55,6 +56,12 @@ impl RelaySlot {
     pub(super) fn set_relayed(&self, relayed: Vec<RelayedAddress>) {
         if let Some(relay) = self.lock().as_ref() {
             relay.set_relayed(relayed);
+        }
+    }
+
+    pub(super) fn set_own_ips(&self, own_ips: Vec<IpAddr>) {
+        if let Some(relay) = self.lock().as_ref() {
+            relay.set_own_ips(own_ips);
         }
     }
 

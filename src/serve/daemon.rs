@@ -239,7 +239,7 @@ async fn look_around(config: &Config, opened: &Opened) -> Seen {
         }),
     };
     let relayed = relayed::choose(config, &opened.machine.addresses, &resolved);
-    Seen { names: opened.names.clone(), resolved, relayed, stamp: opened.stamp, refreshed: Instant::now() }
+    Seen { names: opened.names.clone(), resolved, relayed, own_ips: Vec::new(), stamp: opened.stamp, refreshed: Instant::now() }
 }
 
 /// Relay and rooms share the secret that credentials are made with.

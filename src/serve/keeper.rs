@@ -40,6 +40,8 @@ pub(super) struct Seen {
     pub(super) names: SiteNames,
     pub(super) resolved: Vec<IpAddr>,
     pub(super) relayed: Vec<RelayedAddress>,
+    /// Every address of the machine, as the relay was last told.
+    pub(super) own_ips: Vec<IpAddr>,
     pub(super) stamp: Option<[Option<SystemTime>; 2]>,
     pub(super) refreshed: Instant,
 }
@@ -77,6 +79,7 @@ impl Keeper {
             return Ok("the machine has no address at the moment".into());
         }
         let names = SiteNames::of(&self.config, &machine.hostname, &machine.addresses);
+        self.guard_own_addresses();
         self.follow_addresses(&machine.addresses).await;
         let stamp = certificate::stamp(&self.config);
         let due = names != self.seen.names || stamp != self.seen.stamp || self.seen.refreshed.elapsed() > RENEWAL_CHECK;
@@ -120,6 +123,18 @@ impl Keeper {
         self.view.names.store(Arc::new(live.names));
         self.view.ca.store(live.ca.map(Arc::new));
         said
+    }
+
+    /// The relay knows those of its start; one that came since would be a stranger's to it.
+    fn guard_own_addresses(&mut self) {
+        match crate::net::addr::of_interfaces() {
+            Ok(own_ips) if own_ips != self.seen.own_ips => {
+                self.seen.own_ips.clone_from(&own_ips);
+                self.book.relay.set_own_ips(own_ips);
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "cannot see this machine's addresses: the relay guards those it knows"),
+        }
     }
 
     async fn follow_addresses(&mut self, machine: &[IpAddr]) {

@@ -185,6 +185,11 @@ impl Relay {
         self.gate.tell_all(|| Command::Relayed(relayed.clone()));
     }
 
+    /// Addresses of this machine change (RFC 8981 renews them daily), and none of them may be reached through the relay.
+    pub fn set_own_ips(&self, own_ips: Vec<IpAddr>) {
+        self.gate.tell_all(|| Command::OwnIps(own_ips.clone()));
+    }
+
     pub fn counters(&self) -> Counters {
         Board::sum(self.gate.shards.iter().map(|handle| &*handle.board))
     }

@@ -298,6 +298,11 @@ impl Server {
         self.policy.own.renew(relayed);
     }
 
+    /// Addresses of this machine as they are now; packets to a new one are judged by it at once.
+    pub fn set_own_ips(&mut self, own_ips: Vec<IpAddr>) {
+        self.policy.own.others = own_ips;
+    }
+
     /// From now on new allocations are refused (508); old ones live and may be refreshed.
     pub fn drain(&mut self) {
         self.draining = true;

@@ -55,6 +55,7 @@ impl Default for Patience {
 pub(super) enum Command {
     Client(NewClient),
     Relayed(Vec<RelayedAddress>),
+    OwnIps(Vec<IpAddr>),
     /// Take no new connections and no new allocations.
     Drain,
     /// End.
@@ -277,6 +278,7 @@ impl Shard {
                 }
                 Command::Client(_) => self.core.stats.drop(Dropped::ConnectionRefused),
                 Command::Relayed(relayed) => self.core.server.set_relayed(relayed),
+                Command::OwnIps(own_ips) => self.core.server.set_own_ips(own_ips),
                 Command::Drain => {
                     self.core.server.drain();
                     self.acceptors.clear();

@@ -32,6 +32,16 @@ fn our_own_services_are_never_reached() {
 }
 
 #[test]
+fn an_address_that_became_ours_is_no_strangers_any_more() {
+    let mut pair = Pair::new();
+    let alice = pair.permitted("alice", 0, &["8.8.4.4:1"]);
+    assert!(pair.can_send(&alice, "8.8.4.4:53"));
+    pair.shards[0].server.set_own_ips(vec![ip("8.8.4.4")]);
+    assert!(!pair.can_send(&alice, "8.8.4.4:53"), "although it was permitted before");
+    assert_eq!(pair.as_user(&alice, permission(id(1), &["8.8.4.4:1"])).code(), 403);
+}
+
+#[test]
 fn two_relays_on_one_shard() {
     relay_to_relay(1, 0, 1);
 }
