@@ -256,6 +256,11 @@ async fn page_is_small(site: &Site) {
     }
     page.press("#new-room").await;
     page.wait_state("prejoin", SOON).await;
+    for (width, height) in [(390, 844), (844, 390)] {
+        page.size(width, height).await;
+        let button = "document.querySelector('#join-button').getBoundingClientRect()";
+        page.wait(&format!("Join in sight at {width} x {height}"), SOON, &format!("{button}.height > 0 && {button}.bottom <= innerHeight")).await;
+    }
     let room = page.eval("return location.pathname").await;
     let room = room.as_str().unwrap();
     assert!(room.starts_with("/r/") && room.len() > "/r/".len() + 14, "unguessable: {room}");
