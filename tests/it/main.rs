@@ -11,6 +11,7 @@ mod config;
 mod deploy;
 mod hosts;
 mod init;
+mod network;
 mod probe;
 mod readme;
 mod relay;
