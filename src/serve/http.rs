@@ -167,18 +167,31 @@ fn page(html: String) -> Response {
     (headers, html).into_response()
 }
 
-/// Their URLs carry no version, so browsers ask each time and are told "not modified" in one short answer.
+/// Their URLs carry no version, so browsers ask each time and are told "not modified" in one short answer. Compressed where that is
+/// understood; there is no secret in them that the length could tell.
 async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
     let Some(asset) = web::asset(&path) else { return StatusCode::NOT_FOUND.into_response() };
-    let dress = [(header::CACHE_CONTROL, "no-cache".to_owned()), (header::ETAG, asset.etag.clone())];
-    if matches_etag(&headers, &asset.etag) {
+    let gzip = accepts_gzip(&headers);
+    // Strong tags name bytes, and these are other bytes (RFC 9110 §8.8.3.3).
+    let etag = if gzip { asset.etag.replacen('"', "\"gz-", 1) } else { asset.etag };
+    let dress = [(header::CACHE_CONTROL, "no-cache"), (header::ETAG, &etag), (header::VARY, "accept-encoding")];
+    if matches_etag(&headers, &etag) {
         return (StatusCode::NOT_MODIFIED, dress).into_response();
     }
-    let body = match asset.body {
-        std::borrow::Cow::Borrowed(bytes) => Bytes::from_static(bytes),
-        std::borrow::Cow::Owned(bytes) => Bytes::from(bytes),
-    };
-    (dress, [(header::CONTENT_TYPE, asset.mime)], body).into_response()
+    let mut response = (dress, [(header::CONTENT_TYPE, asset.mime)], if gzip { asset.gzipped } else { asset.body }).into_response();
+    if gzip {
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+/// RFC 9110 §12.5.3: a list of codings, each with an optional weight; zero forbids.
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(','));
+    codings.map(|coding| coding.split_once(';').unwrap_or((coding, "q=1"))).any(|(name, weight)| {
+        let forbidden = weight.trim().strip_prefix("q=").and_then(|q| q.parse::<f32>().ok()).is_some_and(|q| q <= 0.0);
+        name.trim().eq_ignore_ascii_case("gzip") && !forbidden
+    })
 }
 
 /// RFC 9110 §13.1.2: a list, compared weakly, or `*`.
@@ -378,6 +391,37 @@ mod tests {
         }
         let other = ask(&site, Entrance::Https, "GET", "/assets/style.css", &[("if-none-match", "\"other\"")]).await;
         assert_eq!(other.status(), 200);
+    }
+
+    #[tokio::test]
+    async fn files_travel_compressed_where_that_is_understood() {
+        let site = site(true);
+        for (accepted, gzip) in [
+            ("gzip, deflate, br", true),
+            ("br;q=1.0, GZIP;q=0.5", true),
+            ("", false),
+            ("br", false),
+            ("gzip;q=0", false),
+            ("gzip;q=0.0, br", false),
+            ("x-gzip", false),
+        ] {
+            let response = ask(&site, Entrance::Https, "GET", "/assets/main.js", &[("accept-encoding", accepted)]).await;
+            assert_eq!(response.headers().get(header::CONTENT_ENCODING).is_some_and(|coding| coding == "gzip"), gzip, "{accepted}");
+            assert_eq!(response.headers()[header::VARY], "accept-encoding");
+            let etag = response.headers()[header::ETAG].to_str().unwrap().to_owned();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let plain = web::asset("main.js").unwrap();
+            if gzip {
+                let mut unpacked = Vec::new();
+                std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&body[..]), &mut unpacked).unwrap();
+                assert_eq!(unpacked, plain.body);
+                assert_ne!(etag, plain.etag, "other bytes, another tag");
+            } else {
+                assert_eq!((body, etag.clone()), (plain.body, plain.etag));
+            }
+            let again = ask(&site, Entrance::Https, "GET", "/assets/main.js", &[("accept-encoding", accepted), ("if-none-match", &etag)]).await;
+            assert_eq!(again.status(), StatusCode::NOT_MODIFIED, "{accepted}");
+        }
     }
 
     #[tokio::test]

@@ -238,7 +238,7 @@ async fn page_is_small(site: &Site) {
     let loaded = page
         .eval(
             "const entries = [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')];
-             return entries.map(({ name, decodedBodySize }) => [name, decodedBodySize]);",
+             return entries.map(({ name, transferSize }) => [name, transferSize]);",
         )
         .await;
     let loaded: Vec<(String, u64)> = serde_json::from_value(loaded).unwrap();
