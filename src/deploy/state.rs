@@ -1,7 +1,8 @@
 //! The state folder of an installation, held by one operator. What had to be made for it is remembered, and goes again when nothing came of it.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::lock::{Lock, LockError, Owner};
 use super::manifest::Manifest;
@@ -18,6 +19,17 @@ pub struct State {
 impl State {
     /// Makes the folder with this mode when it is not there, and takes the lock in it.
     pub fn open(state: &Path, mode: u32, owner: &Owner, patience: Duration) -> Result<Self, LockError> {
+        let until = Instant::now() + patience;
+        loop {
+            match Self::try_open(state, mode, owner, until.saturating_duration_since(Instant::now())) {
+                // A purge that we waited for took the folder with it: now it is ours to make.
+                Err(LockError::File(error)) if error.cause.kind() == io::ErrorKind::NotFound && is_missing(state) && Instant::now() < until => {}
+                opened => return opened,
+            }
+        }
+    }
+
+    fn try_open(state: &Path, mode: u32, owner: &Owner, patience: Duration) -> Result<Self, LockError> {
         let mut made: Vec<PathBuf> = state.ancestors().take_while(|folder| !folder.exists()).map(Into::into).collect();
         made.reverse();
         let had_lock = state.join("lock").exists();
@@ -43,6 +55,11 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// Not even a link of this name.
+fn is_missing(folder: &Path) -> bool {
+    folder.symlink_metadata().is_err()
 }
 
 /// The lock, and a manifest that was being written.
@@ -116,5 +133,29 @@ mod tests {
     fn a_folder_that_cannot_be_made_is_named() {
         let error = open(Path::new("/proc/none/state")).unwrap_err().to_string();
         assert!(error.starts_with("make directory /proc/none"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_that_is_purged_while_we_wait_is_made_again() {
+        let root = tempfile::tempdir().unwrap();
+        let state = root.path().join("state");
+        let purging = open(&state).unwrap();
+        let owner = Owner { user: "bert".into(), pid: 8, command: "rtcctl up".into(), since: 0 };
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| State::open(&state, 0o700, &owner, Duration::from_secs(20)));
+            // The waiter has the lock file open, or is about to: both ways must end well.
+            while holders(&state.join("lock")) < 2 && !waiting.is_finished() {
+                std::thread::yield_now();
+            }
+            purging.abandon().unwrap();
+            let opened = waiting.join().unwrap().unwrap();
+            assert!(opened.made.contains(&state) && state.join("lock").exists());
+        });
+    }
+
+    /// Descriptors of this process that lead to the file.
+    fn holders(file: &Path) -> usize {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        open.filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|target| target == file)).count()
     }
 }
