@@ -147,6 +147,9 @@ pub fn plan(want: &Want<'_>, facts: &Facts) -> Result<Plan, Failure> {
         made: want.now,
     };
     let kept = facts.current.as_ref().filter(|current| current.is_same(&wanted));
+    if kept.is_none() {
+        refuse_a_full_disk(want, facts)?;
+    }
     plan.change = change(want, facts, &wanted, kept.is_some(), &mut plan.notes);
     plan.ground = ground(want, facts);
     let number = kept.map_or(wanted.number, |current| current.number);
@@ -184,12 +187,17 @@ fn refuse(want: &Want<'_>, facts: &Facts) -> Result<(), Failure> {
                 .hint(format!("or remove it: systemctl disable --now {}; rm {}", want.name, path.display())));
         }
     }
+    Ok(())
+}
+
+/// Only a new release takes room; on a full disk the old one may still be started.
+fn refuse_a_full_disk(want: &Want<'_>, facts: &Facts) -> Result<(), Failure> {
     let needed = 2 * want.binary_bytes + SPARE_BYTES;
     if facts.free_bytes < needed {
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         return Err(Failure::new(
             Exit::Resource,
-            format!("too little room in {}: {} MiB free, {} needed", state.display(), facts.free_bytes >> 20, mib(needed)),
+            format!("too little room in {}: {} MiB free, {} needed", want.paths.state.display(), facts.free_bytes >> 20, mib(needed)),
         )
         .hint("free some space, or choose another place with --state DIR"));
     }
@@ -308,7 +316,7 @@ pub(super) mod tests {
 
     use expect_test::{Expect, expect};
 
-    use super::{Plan, Want, plan, unit_path};
+    use super::{Plan, Step, Want, plan, unit_path};
     use crate::config::Paths;
     use crate::deploy::facts::{Facts, Keeper, Running, UnitFact};
     use crate::deploy::manifest::Manifest;
@@ -535,6 +543,10 @@ pub(super) mod tests {
         assert_eq!(refused(&want(&paths), &foreign), "a unit that is not ours stands in the way: /etc/systemd/system/rtcctl.service");
         let full = Facts { free_bytes: 30 << 20, ..nothing() };
         assert_eq!(refused(&want(&paths), &full), "too little room in /var/lib/rtcctl: 30 MiB free, 56 needed");
+        let stopped = Facts { running: None, free_bytes: 0, ..done(&want(&paths)) };
+        assert_eq!(plan(&want(&paths), &stopped).unwrap().change.last(), Some(&Step::Restart), "the release that is there needs no room");
+        let theirs = Facts { foreign: vec!["/var/lib/rtcctl/releases".into()], ..nothing() };
+        assert_eq!(refused(&want(&paths), &theirs), "somebody else's things stand where the state would be: /var/lib/rtcctl");
         let hidden = Paths { state: "/home/anna/x".into(), run: "/home/anna/x/run".into() };
         assert_eq!(refused(&want(&hidden), &nothing()), "the service could not see its state: its sandbox hides /home");
     }
