@@ -88,11 +88,7 @@ impl<'a> Installed<'a> {
     fn gave_up(&self) -> bool {
         match self.keeper {
             Keeper::Supervisor => {
-                let log = self.log();
-                // A rotated log is all new.
-                let new = log.get(self.log_mark.get()..).unwrap_or(&log);
-                let again =
-                    String::from_utf8_lossy(new).lines().filter(|line| line.contains("the service ended: ") && line.contains("; again in ")).count();
+                let again = self.new_log().lines().filter(|line| line.contains("the service ended: ") && line.contains("; again in ")).count();
                 again > 1 || supervisor::running(&self.paths).is_none()
             }
             Keeper::Systemd => {
@@ -106,6 +102,12 @@ impl<'a> Installed<'a> {
 
     fn log(&self) -> Vec<u8> {
         self.host.read(&self.paths.log().join("current")).ok().flatten().unwrap_or_default()
+    }
+
+    /// What was written since the last start; a rotated log is all new.
+    fn new_log(&self) -> String {
+        let log = self.log();
+        String::from_utf8_lossy(log.get(self.log_mark.get()..).unwrap_or(&log)).into_owned()
     }
 
     fn binary(&self) -> PathBuf {
@@ -196,7 +198,7 @@ impl Service for Installed<'_> {
                 let cmd = Cmd::new(["journalctl", "--unit", &unit, &since, &lines, "--output=cat", "--no-pager", "--quiet"]);
                 tail(&self.host.run(&cmd).map(|output| output.stdout).unwrap_or_default())
             }
-            Keeper::Supervisor => tail(&supervisor::log::tail(&self.paths.log(), LAST_WORDS).join("\n")),
+            Keeper::Supervisor => tail(&self.new_log()),
         }
     }
 }
@@ -210,7 +212,9 @@ fn tail(text: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LAST_WORDS, tail};
+    use super::{Installed, LAST_WORDS, Service as _, tail};
+    use crate::config::Paths;
+    use crate::deploy::facts::Keeper;
 
     #[test]
     fn last_words_are_few_and_harmless() {
@@ -218,5 +222,18 @@ mod tests {
         let words = tail(&text);
         assert_eq!((words.len(), words[0].as_str(), words[7].as_str()), (LAST_WORDS, "line 12 [2J", "line 19 [2J"));
         assert!(tail("").is_empty());
+    }
+
+    #[test]
+    fn last_words_are_of_this_start() {
+        let state = tempfile::tempdir().unwrap();
+        let paths = Paths { state: state.path().into(), run: state.path().join("run") };
+        std::fs::create_dir(paths.log()).unwrap();
+        let log = paths.log().join("current");
+        std::fs::write(&log, "stopped\n").unwrap();
+        let service = Installed::new(&crate::host::Local, Keeper::Supervisor, "rtcctl", &paths, 0);
+        service.start().unwrap_err();
+        std::fs::write(&log, "stopped\nerror: no such key\n").unwrap();
+        assert_eq!(service.last_words(), ["error: no such key"]);
     }
 }
