@@ -143,7 +143,8 @@ fn intact(host: &dyn Host, folder: &Path, notes: &mut Vec<String>) -> Result<Opt
     };
     let binary = host.digest(&folder.join(super::plan::BINARY_FILE))?;
     let config = host.digest(&folder.join(super::plan::CONFIG_FILE))?;
-    if binary.as_ref() == Some(&release.binary) && config.as_ref() == Some(&release.config) {
+    let may_run = host.entry(&folder.join(super::plan::BINARY_FILE))?.is_some_and(|entry| entry.mode & 0o100 != 0);
+    if may_run && binary.as_ref() == Some(&release.binary) && config.as_ref() == Some(&release.config) {
         return Ok(Some(release));
     }
     notes.push(format!("release {} was changed by hand; it is kept, and a new one is made", release.number));
