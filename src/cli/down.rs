@@ -13,6 +13,7 @@ use crate::deploy::facts::{self, Keeper};
 use crate::deploy::history;
 use crate::deploy::lock::Lock;
 use crate::deploy::manifest::Manifest;
+use crate::deploy::ours;
 use crate::deploy::purge::{self, Purged};
 use crate::deploy::service::{Installed, Service};
 use crate::host::Local;
@@ -115,8 +116,8 @@ impl Down<'_> {
     fn stop(&self) -> Result<bool, Failure> {
         let step = self.cx.ui.step("service");
         let before = self.service.pid();
-        let ours = Manifest::load(&Local, &self.paths.state).map_err(anyhow::Error::from)?.0;
-        let has_unit = ours.files.contains(&crate::deploy::plan::unit_path(self.name));
+        let manifest = Manifest::load(&Local, &self.paths.state).map_err(anyhow::Error::from)?.0;
+        let has_unit = ours::has_unit(&Local, self.paths, self.name, &manifest).map_err(anyhow::Error::from)?;
         let done = if has_unit { self.service.disable().and_then(|()| self.service.stop()) } else { self.service.stop_supervised() };
         if let Err(error) = done {
             step.fail(format!("{error:#}"));
@@ -151,7 +152,10 @@ impl Down<'_> {
             let failure = Failure::new(Exit::Stuck, "not everything could be removed");
             return Err(purged.remains.iter().fold(failure, |failure, line| failure.detail(line)));
         }
-        step.ok(gone(&purged, self.paths));
+        step.ok(gone(&purged));
+        for note in &purged.notes {
+            ui.warn(note);
+        }
         for path in &purged.foreign {
             ui.warn(format!("not ours, so it stays: {}", path.display()));
         }

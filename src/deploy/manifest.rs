@@ -23,6 +23,11 @@ impl Manifest {
         state.join("manifest.json")
     }
 
+    /// Where a broken one is kept.
+    pub(super) fn aside(state: &Path) -> PathBuf {
+        state.join("manifest.json.broken")
+    }
+
     /// The second word is said to a person: the manifest is broken, and will be set aside when a new one is saved.
     pub fn load(host: &dyn Host, state: &Path) -> Result<(Self, Option<String>), HostError> {
         let path = Self::path(state);
@@ -30,7 +35,7 @@ impl Manifest {
         if let Ok(manifest) = serde_json::from_slice(&bytes) {
             return Ok((manifest, None));
         }
-        let aside = aside(state);
+        let aside = Self::aside(state);
         let note = format!("{} is broken and is kept as {}; --purge will not know what was made before", path.display(), aside.display());
         Ok((Self::default(), Some(note)))
     }
@@ -38,7 +43,7 @@ impl Manifest {
     pub fn save(&self, host: &dyn Host, state: &Path) -> Result<(), HostError> {
         let path = Self::path(state);
         if host.read(&path)?.is_some_and(|bytes| serde_json::from_slice::<Self>(&bytes).is_err()) {
-            host.rename(&path, &aside(state))?;
+            host.rename(&path, &Self::aside(state))?;
         }
         let mut text = serde_json::to_vec_pretty(self).expect("paths from our own strings are UTF-8");
         text.push(b'\n');
@@ -53,10 +58,6 @@ impl Manifest {
     pub fn add_file(&mut self, path: &Path) -> bool {
         add(&mut self.files, path)
     }
-}
-
-fn aside(state: &Path) -> PathBuf {
-    state.join("manifest.json.broken")
 }
 
 fn add(paths: &mut Vec<PathBuf>, path: &Path) -> bool {

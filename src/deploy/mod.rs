@@ -7,7 +7,7 @@ pub mod facts;
 pub mod history;
 pub mod lock;
 pub mod manifest;
-mod ours;
+pub mod ours;
 pub mod plan;
 pub mod ports;
 pub mod purge;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::manifest::Manifest;
-use super::plan::RECORD_FILE;
+use super::plan::{RECORD_FILE, UNIT_FILE, unit_path};
 use crate::config::Paths;
 use crate::host::{Host, HostError, Kind};
 
@@ -53,6 +53,16 @@ pub(super) fn foreign(host: &dyn Host, paths: &Paths, manifest: &Manifest) -> Re
         foreign.push(paths.current());
     }
     Ok(foreign)
+}
+
+/// Was the unit made by us? A broken manifest has forgotten it; then it is ours when it is what the release installed.
+pub fn has_unit(host: &dyn Host, paths: &Paths, name: &str, manifest: &Manifest) -> Result<bool, HostError> {
+    let path = unit_path(name);
+    if manifest.files.contains(&path) {
+        return Ok(true);
+    }
+    let installed = host.read(&paths.current().join(UNIT_FILE))?;
+    Ok(installed.is_some() && host.read(&path)? == installed)
 }
 
 fn holds_only_ours(host: &dyn Host, folder: &Path) -> Result<bool, HostError> {
@@ -112,6 +122,7 @@ mod tests {
 
     use super::*;
     use crate::host::Local;
+    use crate::host::script::Script;
 
     struct State(tempfile::TempDir);
 
@@ -162,6 +173,24 @@ mod tests {
         symlink(".versions/lan/1", state.0.path().join("certs/lan")).unwrap();
         assert_eq!(state.ours(&Manifest::default()), ["ca", "certs", "current", "log", "releases", "run"]);
         assert_eq!(foreign(&Local, &state.paths(), &Manifest::default()).unwrap(), <[PathBuf; 0]>::default());
+    }
+
+    #[test]
+    fn a_unit_that_a_broken_manifest_has_forgotten_is_recognised() {
+        let host = Script::new(|_| Ok(String::new()));
+        let paths = Paths { state: "/var/lib/rtcctl".into(), run: "/run/rtcctl".into() };
+        let has_unit = |manifest: &Manifest| has_unit(&host, &paths, "rtcctl", manifest).unwrap();
+        for folder in [Path::new("/etc/systemd/system"), &paths.current()] {
+            let ancestors: Vec<&Path> = folder.ancestors().collect();
+            ancestors.iter().rev().for_each(|folder| host.make_dir(folder, 0o755).unwrap());
+        }
+        host.write(&unit_path("rtcctl"), b"[Service]", 0o644).unwrap();
+        assert!(!has_unit(&Manifest::default()), "there is no release that it could be of");
+        assert!(has_unit(&Manifest { files: vec![unit_path("rtcctl")], ..Manifest::default() }));
+        host.write(&paths.current().join(UNIT_FILE), b"[Service]", 0o644).unwrap();
+        assert!(has_unit(&Manifest::default()));
+        host.write(&unit_path("rtcctl"), b"[Service]\nUser=other", 0o644).unwrap();
+        assert!(!has_unit(&Manifest::default()), "somebody else's");
     }
 
     #[test]

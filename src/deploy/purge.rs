@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::apply::remove_user;
 use super::lock::Lock;
 use super::manifest::Manifest;
-use super::ours::{is_our_folder, is_ours};
+use super::ours::{has_unit, is_our_folder, is_ours};
 use super::plan::unit_path;
 use super::service::Service;
 use crate::config::Paths;
@@ -23,12 +23,23 @@ pub struct Purged {
     pub foreign: Vec<PathBuf>,
     /// Ours, and still there afterwards.
     pub remains: Vec<String>,
+    /// What could not be known. One sentence each.
+    pub notes: Vec<String>,
 }
 
 /// Stops the service first. The lock, which lies in the state folder, goes with it.
 pub fn purge(host: &dyn Host, service: &dyn Service, name: &str, paths: &Paths, lock: Lock) -> anyhow::Result<Purged> {
-    let (manifest, _) = Manifest::load(host, &paths.state)?;
+    let (mut manifest, broken) = Manifest::load(host, &paths.state)?;
     let mut purged = Purged { user: manifest.user.clone(), ..Purged::default() };
+    if has_unit(host, paths, name, &manifest)? {
+        manifest.add_file(&unit_path(name));
+        let was_broken = broken.is_some() || host.entry(&Manifest::aside(&paths.state))?.is_some();
+        if was_broken && manifest.user.is_none() && host.run(&Cmd::new(["getent", "passwd", name])).is_ok() {
+            purged
+                .notes
+                .push(format!("user {name} stays, because the manifest that would say whose it is was broken; if it is ours: userdel {name}"));
+        }
+    }
     service.stop()?;
     if !manifest.files.is_empty() {
         service.disable()?;
