@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 
 /// Protocols that lead to HTTP.
 pub const ALPN_HTTP: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -36,6 +37,54 @@ pub fn client_config(roots: &[CertificateDer<'static>]) -> Result<Arc<ClientConf
     Ok(Arc::new(config))
 }
 
+/// For looking only: shakes hands with whoever holds the key of the certificate it shows, and believes no word of that certificate.
+pub fn blind_client_config() -> Result<Arc<ClientConfig>, rustls::Error> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Blind(provider().signature_verification_algorithms)))
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+#[derive(Debug)]
+struct Blind(rustls::crypto::WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for Blind {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, signed, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, signed, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
+
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
@@ -62,7 +111,7 @@ impl rustls::server::ResolvesServerCert for Swap {
 
 #[cfg(test)]
 mod tests {
-    use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
+    use rustls::pki_types::PrivatePkcs8KeyDer;
     use rustls::{ClientConnection, ServerConnection};
 
     use super::*;
@@ -107,6 +156,15 @@ mod tests {
         assert!(shake(&swap, &other, "call.test", &[]).is_err());
     }
 
+    #[test]
+    fn a_blind_client_sees_whatever_is_shown() {
+        let (swap, root) = swap_with("call.test");
+        let mut client = ClientConnection::new(blind_client_config().unwrap(), ServerName::try_from("other.test").unwrap()).unwrap();
+        let mut server = ServerConnection::new(server_config(swap).unwrap()).unwrap();
+        shake_hands(&mut client, &mut server).unwrap();
+        assert_eq!(client.peer_certificates().unwrap(), [root]);
+    }
+
     fn issue(name: &str) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
         let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
         (made.cert.der().clone(), PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into())
@@ -130,6 +188,11 @@ mod tests {
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         let mut client = ClientConnection::new(Arc::new(config), ServerName::try_from(name.to_owned()).unwrap())?;
         let mut server = ServerConnection::new(server_config(Arc::clone(swap))?)?;
+        shake_hands(&mut client, &mut server)?;
+        Ok((client, server))
+    }
+
+    fn shake_hands(client: &mut ClientConnection, server: &mut ServerConnection) -> Result<(), rustls::Error> {
         while client.is_handshaking() || server.is_handshaking() {
             let mut bytes = Vec::new();
             client.write_tls(&mut bytes).unwrap();
@@ -140,6 +203,6 @@ mod tests {
             client.read_tls(&mut bytes.as_slice()).unwrap();
             client.process_new_packets()?;
         }
-        Ok((client, server))
+        Ok(())
     }
 }

@@ -1,11 +1,24 @@
 //! Measures by really calling: pages, rooms, WebSocket and relay, through exactly the URLs that clients are given. Has no opinion.
 
+mod relay;
+mod room;
+mod servers;
+mod survey;
+mod wire;
+mod words;
+
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 
+pub use self::room::Links;
+use self::room::{Client, Member};
+pub use self::servers::IceServer;
+pub use self::survey::{Rooms, Server, allocation, binding, chain, exchange, rooms, server};
+use self::wire::Trust;
 use crate::config::model::Transport;
 
 pub struct Target {

@@ -39,7 +39,18 @@ pub(super) async fn prove(
         let missing = || Broken::new(step, &list.url, format!("no server for {} in the list", super::name(transport)));
         list.servers.relay(transport).ok_or_else(missing)
     };
-    let (one, two) = (find(lists[0])?, find(lists[1])?);
+    exchange(trust, transport, [find(lists[0])?, find(lists[1])?], seeds, deadline).await
+}
+
+/// Between two clients with these credentials.
+pub(super) async fn exchange(
+    trust: &Trust,
+    transport: Transport,
+    [one, two]: [(RelayAddress, Credentials); 2],
+    seeds: [u64; 2],
+    deadline: Instant,
+) -> Result<RelayProof, Broken> {
+    let step = Step::Relay(transport);
     let uri = one.0.uri.clone();
     hop(step, &uri, deadline, async {
         let (mut one, mut two) =
@@ -48,6 +59,29 @@ pub(super) async fn prove(
         tokio::join!(one.goodbye(), two.goodbye());
         let (rtt, relayed) = echo?;
         Ok(RelayProof { transport, rtt, relayed })
+    })
+    .await
+}
+
+/// Our own address as the server sees it (RFC 8489 Binding).
+pub(super) async fn binding(trust: &Trust, transport: Transport, server: &RelayAddress, seed: u64, deadline: Instant) -> Result<SocketAddr, Broken> {
+    let nobody = Credentials { username: String::new(), password: String::new() };
+    hop(Step::Relay(transport), &server.uri, deadline, async { Leg::open(trust, transport, server, nobody, seed).await?.binding().await }).await
+}
+
+/// The address that the server gives to somebody with these credentials; it is given back at once.
+pub(super) async fn allocation(
+    trust: &Trust,
+    transport: Transport,
+    server: (RelayAddress, Credentials),
+    seed: u64,
+    deadline: Instant,
+) -> Result<SocketAddr, Broken> {
+    hop(Step::Relay(transport), &server.0.uri, deadline, async {
+        let mut leg = Leg::open(trust, transport, &server.0, server.1, seed).await?;
+        let relayed = leg.allocate().await?;
+        leg.goodbye().await;
+        Ok(relayed)
     })
     .await
 }
@@ -103,6 +137,16 @@ impl Leg {
             Transport::Tls => (stream(wire::tls(&trust.turn, host, port).await?), routes::Transport::Tls),
         };
         Ok(Self { client: Client::new(credentials, spoken, seed), wire })
+    }
+
+    async fn binding(&mut self) -> Result<SocketAddr, String> {
+        self.client.binding(now());
+        loop {
+            match self.event().await? {
+                Event::Mapped(address) => return Ok(address),
+                other => refused(other)?,
+            }
+        }
     }
 
     /// IPv4, or IPv6 where the relay has nothing else.

@@ -30,9 +30,16 @@ pub(super) struct Client {
 pub(super) struct Member {
     room: String,
     pub(super) client: String,
-    wss_url: String,
-    wss_post_url: String,
-    ice_server_url: String,
+    pub(super) links: Links,
+}
+
+/// The URLs that a member is told, as they were written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Links {
+    pub room_link: String,
+    pub wss_url: String,
+    pub wss_post_url: String,
+    pub ice_server_url: String,
 }
 
 /// The answer of `ice_server_url`, and where it came from.
@@ -56,10 +63,8 @@ struct Params {
     client_id: String,
     is_initiator: String,
     messages: Vec<String>,
-    room_link: String,
-    wss_url: String,
-    wss_post_url: String,
-    ice_server_url: String,
+    #[serde(flatten)]
+    links: Links,
 }
 
 impl Client {
@@ -75,18 +80,29 @@ impl Client {
         Ok(Self { link, http, deadline, cookie: target.cookie.clone() })
     }
 
-    pub(super) async fn page(&self) -> Result<(), Broken> {
+    /// Its text.
+    pub(super) async fn page(&self) -> Result<String, Broken> {
         hop(Step::Page, self.link.as_str(), self.deadline, async {
             let response = self.http.get(self.link.clone()).send().await.map_err(|error| words::of(&error))?;
             let body = body(response).await?;
-            if body.is_empty() { Err("the page is empty".to_owned()) } else { Ok(()) }
+            if body.is_empty() { Err("the page is empty".to_owned()) } else { Ok(String::from_utf8_lossy(&body).into_owned()) }
         })
         .await
     }
 
     /// Takes the first seat and leaves a message for the second.
     pub(super) async fn join(&self, room: &str) -> Result<Member, Broken> {
-        let (member, params) = self.take_seat(room).await?;
+        let seat = self.take_seat(room).await?;
+        self.same_origin(&seat.0)?;
+        self.greet(room, seat).await
+    }
+
+    /// The same, wherever the links lead.
+    pub(super) async fn join_anywhere(&self, room: &str) -> Result<Member, Broken> {
+        self.greet(room, self.take_seat(room).await?).await
+    }
+
+    async fn greet(&self, room: &str, (member, params): (Member, Params)) -> Result<Member, Broken> {
         if params.is_initiator != "true" {
             return Err(self.broken(&self.join_url(room), format!("the first client is not the initiator: {}", params.is_initiator)));
         }
@@ -103,6 +119,13 @@ impl Client {
 
     /// Takes the second seat, where the message of the first must wait.
     pub(super) async fn join_second(&self, first: &Member) -> Result<Member, Broken> {
+        let member = self.join_second_anywhere(first).await?;
+        self.same_origin(&member)?;
+        Ok(member)
+    }
+
+    /// The same, wherever the links lead.
+    pub(super) async fn join_second_anywhere(&self, first: &Member) -> Result<Member, Broken> {
         let (member, params) = self.take_seat(&first.room).await?;
         let broken = |cause: String| self.broken(&self.join_url(&first.room), cause);
         if params.is_initiator != "false" {
@@ -124,32 +147,29 @@ impl Client {
                 return Err(format!("joining was refused: {} {}", joined.result, joined.reason).trim_end().to_owned());
             }
             let params: Params = serde_json::from_value(joined.params).map_err(|error| format!("clients could not read the answer: {error}"))?;
-            self.check(room, &params)?;
+            if params.room_id != room || params.client_id.is_empty() {
+                return Err("the answer is about another room or names no client".to_owned());
+            }
             Ok(params)
         })
         .await?;
-        let member = Member {
-            room: room.to_owned(),
-            client: params.client_id.clone(),
-            wss_url: params.wss_url.clone(),
-            wss_post_url: params.wss_post_url.clone(),
-            ice_server_url: params.ice_server_url.clone(),
-        };
+        let member = Member { room: room.to_owned(), client: params.client_id.clone(), links: params.links.clone() };
         Ok((member, params))
     }
 
     /// A link of another origin than the page's breaks the web client before it starts.
-    fn check(&self, room: &str, params: &Params) -> Result<(), String> {
-        if params.room_id != room || params.client_id.is_empty() {
-            return Err("the answer is about another room or names no client".to_owned());
-        }
+    fn same_origin(&self, member: &Member) -> Result<(), Broken> {
+        self.check(&member.links).map_err(|cause| self.broken(&self.join_url(&member.room), cause))
+    }
+
+    fn check(&self, links: &Links) -> Result<(), String> {
         let secure = self.link.scheme() == "https";
         let websocket = if secure { "wss" } else { "ws" };
         for (name, link, scheme) in [
-            ("room_link", &params.room_link, self.link.scheme()),
-            ("wss_url", &params.wss_url, websocket),
-            ("wss_post_url", &params.wss_post_url, self.link.scheme()),
-            ("ice_server_url", &params.ice_server_url, self.link.scheme()),
+            ("room_link", &links.room_link, self.link.scheme()),
+            ("wss_url", &links.wss_url, websocket),
+            ("wss_post_url", &links.wss_post_url, self.link.scheme()),
+            ("ice_server_url", &links.ice_server_url, self.link.scheme()),
         ] {
             let url = Url::parse(link).map_err(|error| format!("{name} is not a URL: {link:?}: {error}"))?;
             let same = url.scheme() == scheme && url.host() == self.link.host() && url.port_or_known_default() == self.link.port_or_known_default();
@@ -163,14 +183,14 @@ impl Client {
 
     pub(super) async fn ice_servers(&self, member: &Member) -> Result<IceList, Broken> {
         // The key in the query is a secret.
-        let shown = member.ice_server_url.split('?').next().unwrap_or_default().to_owned();
-        let servers = hop(Step::Room, &shown, self.deadline, async { read(self.http.post(&member.ice_server_url).send().await).await }).await?;
+        let shown = member.links.ice_server_url.split('?').next().unwrap_or_default().to_owned();
+        let servers = hop(Step::Room, &shown, self.deadline, async { read(self.http.post(&member.links.ice_server_url).send().await).await }).await?;
         Ok(IceList { url: shown, servers })
     }
 
     pub(super) async fn leave(&self, member: &Member) -> Result<(), reqwest::Error> {
         self.http.post(self.address(&format!("leave/{}/{}", member.room, member.client))).send().await?;
-        self.http.delete(format!("{}/{}/{}", member.wss_post_url, member.room, member.client)).send().await?;
+        self.http.delete(format!("{}/{}/{}", member.links.wss_post_url, member.room, member.client)).send().await?;
         Ok(())
     }
 
@@ -189,7 +209,7 @@ impl Client {
 
 /// Both clients register and say one thing to each other.
 pub(super) async fn talk(trust: &Trust, caller: &Member, callee: &Member, deadline: Instant) -> Result<(), Broken> {
-    hop(Step::WebSocket, &caller.wss_url, deadline, async {
+    hop(Step::WebSocket, &caller.links.wss_url, deadline, async {
         let (mut one, mut two) = tokio::try_join!(Socket::open(trust, caller), Socket::open(trust, callee))?;
         one.send("from the caller").await?;
         two.send("from the callee").await?;
@@ -204,14 +224,14 @@ struct Socket(WebSocketStream<Box<dyn Stream>>);
 
 impl Socket {
     async fn open(trust: &Trust, member: &Member) -> Result<Self, String> {
-        let url = Url::parse(&member.wss_url).map_err(|error| format!("not a URL: {error}"))?;
+        let url = Url::parse(&member.links.wss_url).map_err(|error| format!("not a URL: {error}"))?;
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else { return Err("no host in it".to_owned()) };
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let stream = match url.scheme() {
             "wss" => wire::tls(&trust.websocket, host, port).await?,
             _ => Box::new(wire::tcp(host, port).await?),
         };
-        let (stream, _) = tokio_tungstenite::client_async(&member.wss_url, stream).await.map_err(|error| of_websocket(&error))?;
+        let (stream, _) = tokio_tungstenite::client_async(&member.links.wss_url, stream).await.map_err(|error| of_websocket(&error))?;
         let mut socket = Self(stream);
         socket.write(&json!({ "cmd": "register", "roomid": member.room, "clientid": member.client })).await?;
         Ok(socket)

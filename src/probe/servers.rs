@@ -9,20 +9,27 @@ use crate::turn::client::Credentials;
 #[derive(Debug, Deserialize)]
 pub(super) struct IceServers {
     #[serde(rename = "iceServers")]
-    servers: Vec<IceServer>,
+    pub(super) servers: Vec<IceServer>,
 }
 
-#[derive(Debug, Deserialize)]
-struct IceServer {
-    urls: Vec<String>,
+#[derive(Clone, Deserialize)]
+pub struct IceServer {
+    pub urls: Vec<String>,
     #[serde(default)]
-    username: String,
+    pub username: String,
     #[serde(default)]
-    credential: String,
+    pub credential: String,
+}
+
+/// The credential is a secret.
+impl std::fmt::Debug for IceServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IceServer").field("urls", &self.urls).field("username", &self.username).finish_non_exhaustive()
+    }
 }
 
 /// Where a relay is reached.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RelayAddress {
     pub(super) uri: String,
     /// Without brackets.
@@ -42,7 +49,7 @@ impl IceServers {
 }
 
 /// `turn:host[:port][?transport=udp|tcp]` and `turns:`; anything else is not a relay that is known here.
-fn parse(uri: &str) -> Option<(Transport, RelayAddress)> {
+pub(super) fn parse(uri: &str) -> Option<(Transport, RelayAddress)> {
     let (scheme, rest) = uri.split_once(':')?;
     let (authority, transport) = match rest.split_once("?transport=") {
         Some((authority, transport)) => (authority, Some(transport)),

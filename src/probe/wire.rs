@@ -29,13 +29,21 @@ pub(super) struct Trust {
 
 impl Trust {
     pub(super) fn new(roots: &[CertificateDer<'static>]) -> Result<Self, rustls::Error> {
-        let turn = tls::client_config(roots)?;
+        Ok(Self::of(tls::client_config(roots)?))
+    }
+
+    /// Whoever answers is spoken to: for looking at what a certificate does not decide.
+    pub(super) fn anybody() -> Result<Self, rustls::Error> {
+        Ok(Self::of(tls::blind_client_config()?))
+    }
+
+    fn of(turn: Arc<ClientConfig>) -> Self {
         let offering = |protocols: &[&[u8]]| {
             let mut config = ClientConfig::clone(&turn);
             config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
             config
         };
-        Ok(Self { http: offering(&[b"h2", b"http/1.1"]), websocket: Arc::new(offering(&[b"http/1.1"])), turn })
+        Self { http: offering(&[b"h2", b"http/1.1"]), websocket: Arc::new(offering(&[b"http/1.1"])), turn }
     }
 }
 
@@ -52,6 +60,15 @@ pub(super) async fn tls(config: &Arc<ClientConfig>, host: &str, port: u16) -> Re
     let stream = tcp(host, port).await?;
     let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await.map_err(|error| words::of(&error))?;
     Ok(Box::new(stream))
+}
+
+/// The certificates that a server shows, the leaf first; nothing about them is believed.
+pub(super) async fn chain(host: &str, port: u16, name: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let config = tls::blind_client_config().map_err(|error| words::of(&error))?;
+    let name = ServerName::try_from(name.to_owned()).map_err(|_| format!("not a name or address: {name}"))?;
+    let stream = tcp(host, port).await?;
+    let stream = TlsConnector::from(config).connect(name, stream).await.map_err(|error| words::of(&error))?;
+    Ok(stream.get_ref().1.peer_certificates().unwrap_or_default().iter().cloned().map(CertificateDer::into_owned).collect())
 }
 
 /// Runs one hop until the deadline; its failure carries the step and the URL.
