@@ -151,7 +151,8 @@ fn intact(host: &dyn Host, folder: &Path, notes: &mut Vec<String>) -> Result<Opt
     Ok(None)
 }
 
-fn port_facts(config: &Config, paths: &Paths, status: Option<&Status>) -> Vec<PortFact> {
+/// Every port the service needs that it does not hold already, with what the kernel says to a listener there.
+pub fn port_facts(config: &Config, paths: &Paths, status: Option<&Status>) -> Vec<PortFact> {
     let ours = |address: &str, protocol: Protocol| {
         let listeners = status.map(|s| s.listeners.as_slice()).unwrap_or_default();
         listeners.iter().any(|l| l.address == address && l.protocol == protocol.to_string())
