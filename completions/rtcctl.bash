@@ -28,11 +28,14 @@ _rtcctl() {
             rtcctl,config)
                 cmd="rtcctl__subcmd__config"
                 ;;
+            rtcctl,doctor)
+                cmd="rtcctl__subcmd__doctor"
+                ;;
             rtcctl,down)
                 cmd="rtcctl__subcmd__down"
                 ;;
-            rtcctl,init)
-                cmd="rtcctl__subcmd__init"
+            rtcctl,explain)
+                cmd="rtcctl__subcmd__explain"
                 ;;
             rtcctl,logs)
                 cmd="rtcctl__subcmd__logs"
@@ -92,7 +95,7 @@ _rtcctl() {
 
     case "${cmd}" in
         rtcctl)
-            opts="-c -q -v -y -h -V --config --state --json --quiet --verbose --color --yes --no-input --timeout --help --version init up down status logs call cert config serve supervise completions man"
+            opts="-c -q -v -y -h -V --config --state --json --quiet --verbose --color --yes --no-input --timeout --help --version up down doctor explain status logs cert config serve supervise completions man"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -643,6 +646,56 @@ _rtcctl() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rtcctl__subcmd__doctor)
+            opts="-c -q -v -y -h -V --check --skip --list --strict --user --password-file --config --state --json --quiet --verbose --color --yes --no-input --timeout --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --check)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --skip)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --user)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --password-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rtcctl__subcmd__down)
             opts="-c -q -v -y -h -V --purge --drain --config --state --json --quiet --verbose --color --yes --no-input --timeout --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -681,25 +734,13 @@ _rtcctl() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        rtcctl__subcmd__init)
-            opts="-c -q -v -y -h -V --address --open-rooms --ca --force --config --state --json --quiet --verbose --color --yes --no-input --timeout --help --version"
+        rtcctl__subcmd__explain)
+            opts="-c -q -v -y -h -V --config --state --json --quiet --verbose --color --yes --no-input --timeout --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
-                --address)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --open-rooms)
-                    COMPREPLY=($(compgen -W "anyone hosts" -- "${cur}"))
-                    return 0
-                    ;;
-                --ca)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

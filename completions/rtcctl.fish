@@ -40,6 +40,8 @@ complete -c rtcctl -n "__fish_rtcctl_needs_command" -s V -l version -d 'Print ve
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "init" -d 'Ask what cannot be found out, and write rtcctl.toml'
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "up" -d 'Bring the stack up on this machine, prove it, and print the link'
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "down" -d 'Stop it; with --purge remove everything `up` ever wrote'
+complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "doctor" -d 'What is wrong, why, and which command mends it'
+complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "explain" -d 'The page of a check: what, why, how to confirm, how to mend'
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "status" -d 'What is running: release, listeners, certificate, rooms'
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "logs" -d 'What the service said'
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "call" -d 'Links that let people in: the right to open rooms'
@@ -98,6 +100,38 @@ complete -c rtcctl -n "__fish_rtcctl_using_subcommand down" -s y -l yes -d 'Answ
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand down" -l no-input -d 'Never ask; a question becomes an error that names the flag'
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand down" -s h -l help -d 'Print help'
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand down" -s V -l version -d 'Print version'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand doctor" -l check -d 'Run only this check and what it needs; may be repeated' -r
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand doctor" -l skip -d 'Leave this check out; may be repeated' -r
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand doctor" -l user -d 'User name for a TURN server given as TARGET' -r
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand doctor" -l password-file -d 'File with that user\'s password' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand doctor" -s c -l config -d 'The config file [default: ./rtcctl.toml, then the user\'s, then that of /etc/rtcctl, then the one `up` applied]' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand doctor" -l state -d 'Where certificates, secrets and releases are kept' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand doctor" -l color -d 'Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand doctor" -l timeout -d 'How long to wait for a lock or a service, as "30s" [default: 30s]' -r
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand doctor" -l list -d 'Print every check and run none'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand doctor" -l strict -d 'Exit 1 also for warnings and for what could not be looked at'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand doctor" -l json -d 'One JSON object on stdout instead of text'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand doctor" -s q -l quiet -d 'Only data, warnings and errors'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand doctor" -s v -l verbose -d 'Say more; twice for everything'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand doctor" -s y -l yes -d 'Answer every question with yes'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand doctor" -l no-input -d 'Never ask; a question becomes an error that names the flag'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand doctor" -s h -l help -d 'Print help'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand doctor" -s V -l version -d 'Print version'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand explain" -s c -l config -d 'The config file [default: ./rtcctl.toml, then the user\'s, then that of /etc/rtcctl, then the one `up` applied]' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand explain" -l state -d 'Where certificates, secrets and releases are kept' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand explain" -l color -d 'Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand explain" -l timeout -d 'How long to wait for a lock or a service, as "30s" [default: 30s]' -r
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand explain" -l json -d 'One JSON object on stdout instead of text'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand explain" -s q -l quiet -d 'Only data, warnings and errors'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand explain" -s v -l verbose -d 'Say more; twice for everything'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand explain" -s y -l yes -d 'Answer every question with yes'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand explain" -l no-input -d 'Never ask; a question becomes an error that names the flag'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand explain" -s h -l help -d 'Print help'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand explain" -s V -l version -d 'Print version'
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand status" -s c -l config -d 'The config file [default: ./rtcctl.toml, then the user\'s, then that of /etc/rtcctl, then the one `up` applied]' -r -F
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand status" -l state -d 'Where certificates, secrets and releases are kept' -r -F
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand status" -l color -d 'Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE' -r -f -a "auto\t''

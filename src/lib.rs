@@ -2,6 +2,8 @@
 
 // Floor 5: the face.
 pub mod cli;
+// Floor 4: the judge.
+pub mod doctor;
 // Floor 3: the three verbs.
 pub mod deploy;
 pub mod probe;

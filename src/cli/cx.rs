@@ -30,6 +30,11 @@ impl Cx {
 
     /// The config with the origin of every value.
     pub(super) fn load(&self, set: &[String]) -> Result<Loaded, Failure> {
+        self.try_load(set)?.map_err(|error| self.load_failure(error))
+    }
+
+    /// The same for whoever looks at what is wrong with it. Fails only when there is no current directory.
+    pub(super) fn try_load(&self, set: &[String]) -> Result<Result<Loaded, LoadError>, Failure> {
         let working_directory = std::env::current_dir().map_err(|e| Failure::new(Exit::Resource, format!("find the current directory: {e}")))?;
         let search = Search {
             explicit: self.global.config.clone(),
@@ -39,7 +44,7 @@ impl Cx {
             working_directory,
             is_root: nix::unistd::geteuid().is_root(),
         };
-        config::load(&search).map_err(|error| self.load_failure(error))
+        Ok(config::load(&search))
     }
 
     /// Problems of the config as one failure (exit 2), laid out as a report.
@@ -55,7 +60,7 @@ impl Cx {
         failure
     }
 
-    fn load_failure(&self, error: LoadError) -> Failure {
+    pub(super) fn load_failure(&self, error: LoadError) -> Failure {
         match error {
             LoadError::Wrong { problems, written } => self.problems(&problems, &written.sources),
             LoadError::Read { ref path, error: ref cause } => match cause.kind() {

@@ -12,7 +12,9 @@ mod call;
 mod cert;
 mod config;
 mod cx;
+mod doctor;
 mod down;
+mod explain;
 mod generate;
 mod init;
 mod logs;
@@ -86,6 +88,10 @@ enum Command {
     Up(up::UpArgs),
     /// Stop it; with --purge remove everything `up` ever wrote
     Down(down::DownArgs),
+    /// What is wrong, why, and which command mends it
+    Doctor(doctor::DoctorArgs),
+    /// The page of a check: what, why, how to confirm, how to mend
+    Explain(explain::ExplainArgs),
     /// What is running: release, listeners, certificate, rooms
     Status(status::StatusArgs),
     /// What the service said
@@ -169,6 +175,8 @@ impl Command {
             Self::Init(_) => "init",
             Self::Up(_) => "up",
             Self::Down(_) => "down",
+            Self::Doctor(_) => "doctor",
+            Self::Explain(_) => "explain",
             Self::Status(_) => "status",
             Self::Logs(_) => "logs",
             Self::Call(command) => command.name(),
@@ -186,6 +194,8 @@ impl Command {
             Self::Init(args) => init::run(cx, args),
             Self::Up(args) => up::run(cx, args),
             Self::Down(args) => down::run(cx, args),
+            Self::Doctor(args) => doctor::run(cx, &args),
+            Self::Explain(args) => explain::run(cx, &args),
             Self::Status(args) => status::run(cx, args),
             Self::Logs(args) => logs::run(cx, args),
             Self::Call(command) => call::run(cx, command),
