@@ -82,7 +82,6 @@ const TRANSPORTS: &[&str] = &["udp", "tcp", "tls"];
 const ROLES: &[&str] = &["signal", "turn"];
 
 const ACME: Option<&str> = Some("an ACME certificate authority");
-const PROXY: Option<&str> = Some("a proxy in front of the site");
 const USERS: Option<&str> = Some("a file of long-term users");
 const AUDIT: Option<&str> = Some("an audit log");
 const REDIS: Option<&str> = Some("rooms shared by several nodes");
@@ -104,8 +103,14 @@ pub const KEYS: &[Key] = &[
     key("site", "listen", Kind::List(&Kind::Ip), r#"["0.0.0.0", "::"]"#, "both families; a family that the kernel lacks is said and skipped"),
     key("site", "https_port", Kind::Port, "443", "page, rooms, WebSocket and TURN over TLS share it: the port that every network lets out"),
     key("site", "http_port", Kind::PortOrOff, "80", r#"redirect to https, and /ca for phones; "off""#),
-    unbuilt("site", "proxy", Kind::Choice(PROXIES), r#""none""#, r#""nginx" or "other": that one owns 80 and 443, we listen on `backend`"#, PROXY),
-    unbuilt("site", "backend", Kind::Socket, r#""127.0.0.1:8480""#, "where a proxy finds us", PROXY),
+    key("site", "proxy", Kind::Choice(PROXIES), r#""none""#, r#""nginx" or "other": that one owns 80 and 443, we listen on `backend`"#),
+    key(
+        "site",
+        "backend",
+        Kind::Socket,
+        r#""127.0.0.1:8480""#,
+        "where a proxy finds us: on this machine, because its word about clients is believed",
+    ),
     key("site", "title", Kind::Text, r#""rtcctl""#, "what the page calls itself"),
     //
     key("cert", "ca", Kind::Text, r#""auto""#, r#""local": own authority; "files": chain and key below; auto: local where only a LAN can look"#),
@@ -122,7 +127,7 @@ pub const KEYS: &[Key] = &[
     key("cert", "key", Kind::Path, r#""""#, r#"PEM; for ca = "files""#),
     //
     key("turn", "ports", Kind::List(&Kind::Port), "[3478]", "UDP and TCP; the number that RFC 8656 registers"),
-    unbuilt("turn", "tls_ports", Kind::List(&Kind::Port), "[]", "besides https_port", Some("a TLS port of TURN's own")),
+    key("turn", "tls_ports", Kind::List(&Kind::Port), "[]", "TURN over TLS besides https_port; behind a proxy, which has that one: [5349]"),
     key("turn", "relay_ports", Kind::Range, r#""61000-65535""#, "UDP; above the ports that Linux gives to outgoing connections"),
     key("turn", "public_address", Kind::IpOrAuto, r#""auto""#, "auto: site.address if it is one, else the interface's; no third party is asked"),
     key("turn", "realm", Kind::Text, r#""""#, "empty: site.address"),

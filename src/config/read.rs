@@ -139,12 +139,18 @@ pub(super) fn list<T>(read: impl Fn(&Item) -> Read<T>) -> impl Fn(&Item) -> Read
 
 /// A list of at least one, none of them twice.
 pub(super) fn distinct<T: PartialEq>(read: impl Fn(&Item) -> Read<T>) -> impl Fn(&Item) -> Read<Vec<T>> {
+    let read = none_or_distinct(read);
+    move |item| match read(item)? {
+        values if values.is_empty() => wrong(item, "an empty list: at least one is needed"),
+        values => Ok(values),
+    }
+}
+
+/// A list with none of them twice.
+pub(super) fn none_or_distinct<T: PartialEq>(read: impl Fn(&Item) -> Read<T>) -> impl Fn(&Item) -> Read<Vec<T>> {
     let read = list(read);
     move |item| {
         let values = read(item)?;
-        if values.is_empty() {
-            return wrong(item, "an empty list: at least one is needed");
-        }
         match (1..values.len()).find(|index| values[..*index].contains(&values[*index])) {
             Some(index) => {
                 let Value::List(items) = &item.value else { return Ok(values) };

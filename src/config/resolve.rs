@@ -7,13 +7,16 @@ use super::defaults::{KEYS, SECTIONS};
 use super::file::{Problem, Value, Written, closest, default_item};
 use super::model::{Address, Authority, Cert, Config, Metrics, Proxy, RoomOpeners, Signal, Site, TestCall, Turn};
 use super::read::{
-    Reader, address, auto_or, bandwidth, choice, count, distinct, duration, grace, list, message_size, name, off_or, port, public_address, realm,
-    share, text, title, transport, word,
+    Reader, address, auto_or, bandwidth, choice, count, distinct, duration, grace, list, message_size, name, none_or_distinct, off_or, port,
+    public_address, realm, share, text, title, transport, word,
 };
 use super::values::{self, HostName, PortRange, Prefix};
 
 /// RFC 8656 §7.2 and our own table: no allocation is granted for longer.
 const LONGEST_ALLOCATION: Duration = Duration::from_secs(3600);
+
+/// RFC 8656 §18: `turns`.
+const TURNS_PORT: u16 = 5349;
 
 /// Everything that is wrong is in the answer, in the order in which it was written.
 pub fn resolve(written: &Written) -> Result<Config, Vec<Problem>> {
@@ -34,7 +37,8 @@ pub fn resolve(written: &Written) -> Result<Config, Vec<Problem>> {
         },
         hosts: Vec::new(),
     };
-    let authority = authority(&mut reader, is_private);
+    let config = behind_a_proxy(&mut reader, config);
+    let authority = authority(&mut reader, &config.site);
     let config = Config { cert: Cert { authority }, ..config };
     refuse_unbuilt(&mut reader);
     overlapping_ports(&mut reader, &config);
@@ -69,7 +73,13 @@ impl Default for Config {
 
 fn site(reader: &mut Reader<'_>) -> Site {
     let is_written = |path: &str| reader.written.items.contains_key(path);
-    let ports_may_move = !is_written("site.https_port") && !is_written("site.http_port");
+    let proxy = match reader.get("site.proxy", |item| choice(item, &["none", "nginx", "other"])) {
+        "nginx" => Proxy::Nginx,
+        "other" => Proxy::Other,
+        _ => Proxy::None,
+    };
+    // Behind a proxy they are the proxy's, which has the right to bind them.
+    let ports_may_move = proxy == Proxy::None && !is_written("site.https_port") && !is_written("site.http_port");
     Site {
         address: reader.get("site.address", address),
         aliases: reader.get("site.aliases", list(word::<HostName>)),
@@ -77,8 +87,8 @@ fn site(reader: &mut Reader<'_>) -> Site {
         https_port: reader.get("site.https_port", port),
         http_port: reader.get("site.http_port", off_or(port)),
         ports_may_move,
-        proxy: Proxy::None,
-        backend: reader.quietly("site.backend", word::<SocketAddr>),
+        proxy,
+        backend: reader.get("site.backend", word::<SocketAddr>),
         title: reader.get("site.title", title),
     }
 }
@@ -88,7 +98,7 @@ fn turn(reader: &mut Reader<'_>) -> Turn {
     let site_address = reader.quietly("site.address", text);
     Turn {
         ports: reader.get("turn.ports", distinct(port)),
-        tls_ports: Vec::new(),
+        tls_ports: reader.get("turn.tls_ports", none_or_distinct(port)),
         relay_ports: reader.get("turn.relay_ports", word::<PortRange>),
         public_address: reader.get("turn.public_address", auto_or(public_address)),
         realm: if realm.is_empty() { site_address } else { realm },
@@ -122,6 +132,22 @@ fn signal(reader: &mut Reader<'_>, is_private: bool) -> Signal {
         max_rooms: reader.get("signal.max_rooms", |item| count(item, 10_000_000)),
         max_message: reader.get("signal.max_message", message_size),
     }
+}
+
+/// The https port is the proxy's, so TURN over TLS gets the port that RFC 8656 registers, unless somebody wrote another.
+fn behind_a_proxy(reader: &mut Reader<'_>, mut config: Config) -> Config {
+    if config.site.proxy == Proxy::None {
+        return config;
+    }
+    let backend = config.site.backend;
+    if !backend.ip().is_loopback() {
+        let message = format!("site.backend: reachable from elsewhere: {backend}: whoever reaches it could speak for the proxy");
+        reader.problem("site.backend", &message, "write an address of this machine alone: backend = \"127.0.0.1:8480\"");
+    }
+    if !reader.written.items.contains_key("turn.tls_ports") {
+        config.turn.tls_ports = vec![TURNS_PORT];
+    }
+    config
 }
 
 /// `auto` is the local CA as long as only a LAN can look; a public site wants an authority that is not built yet.
@@ -219,6 +245,9 @@ fn overlapping_ports(reader: &mut Reader<'_>, config: &Config) {
     let mut users: Vec<(&str, u16)> = vec![("site.https_port", site.https_port)];
     users.extend(site.http_port.map(|port| ("site.http_port", port)));
     users.extend(config.turn.ports.iter().map(|port| ("turn.ports", *port)));
+    users.extend(config.turn.tls_ports.iter().map(|port| ("turn.tls_ports", *port)));
+    // On loopback it meets listeners of the wildcard address only; telling them apart would save nobody a port.
+    users.extend((site.proxy != Proxy::None).then(|| ("site.backend", site.backend.port())));
     users.extend(metrics.map(|address| ("metrics.listen", address.port())));
     users.retain(|(_, port)| *port != 0);
     for (index, (path, port)) in users.iter().enumerate() {
@@ -287,7 +316,7 @@ mod tests {
     fn what_is_written_out_loads_as_the_same() {
         let rich = r#"
             name = "calls-2"
-            site = { address = "192.168.1.20", aliases = ["a.internal", "fd00::7"], listen = ["192.168.1.20"], https_port = 0, http_port = "off", title = "\"Us\" \\ them" }
+            site = { address = "192.168.1.20", aliases = ["a.internal", "fd00::7"], listen = ["192.168.1.20"], https_port = 0, http_port = "off", proxy = "nginx", backend = "[::1]:9", title = "\"Us\" \\ them" }
             cert = { ca = "files", chain = "/c/chain.pem", key = "/c/key.pem" }
             metrics.listen = "off"
             signal = { open_rooms = "hosts", room_grace = "250ms", max_rooms = 7, max_message = "1500B" }
@@ -328,6 +357,18 @@ mod tests {
         assert_eq!((config.site.https_port, config.site.title.as_str()), (3443, "from outside"));
         assert_eq!(config.turn.ports, [1, 2]);
         assert_eq!(config.site.address, Address::Host(HostName::Ip([192, 168, 0, 1].into())));
+    }
+
+    #[test]
+    fn behind_a_proxy_turn_over_tls_has_a_port_of_its_own() {
+        let tls_ports = |text: &str| resolve(&read(text)).unwrap().turn.tls_ports;
+        assert_eq!(tls_ports(""), [0; 0]);
+        assert_eq!(tls_ports("turn.tls_ports = [5349, 8349]"), [5349, 8349]);
+        for proxy in ["nginx", "other"] {
+            assert_eq!(tls_ports(&format!("site.proxy = \"{proxy}\"")), [5349]);
+            assert_eq!(tls_ports(&format!("site.proxy = \"{proxy}\"\nturn.tls_ports = []")), [0; 0]);
+            assert!(!resolve(&read(&format!("site.proxy = \"{proxy}\""))).unwrap().site.ports_may_move);
+        }
     }
 
     #[test]
@@ -422,6 +463,13 @@ mod tests {
             "turn.ports = [3478, 3478]",
             "turn.ports = [61000]",
             "turn.ports = []",
+            "turn.tls_ports = [443]",
+            "turn.tls_ports = [5349, 5349]",
+            "turn.tls_ports = 5349",
+            "site.proxy = \"apache\"",
+            "site = { proxy = \"nginx\", backend = \"0.0.0.0:8480\" }",
+            "site = { proxy = \"nginx\", backend = \"127.0.0.1:443\" }",
+            "site.backend = \"8480\"",
             "turn.relay_ports = \"65535-61000\"",
             "turn.relay_ports = \"1000-4000\"",
             "turn.relay_ports = \"61000\"",

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use super::defaults::{KEYS, Key, SECTIONS};
-use super::model::{Address, Authority, Config, RoomOpeners, Transport};
+use super::model::{Address, Authority, Config, Proxy, Transport};
 use super::values::{show_duration, show_rate, show_size};
 
 impl Config {
@@ -42,6 +42,8 @@ impl Config {
             "site.listen" => list(site.listen.iter().map(quoted)),
             "site.https_port" => site.https_port.to_string(),
             "site.http_port" => site.http_port.map_or_else(|| quoted("off"), |port| port.to_string()),
+            "site.proxy" => quoted(proxy_name(site.proxy)),
+            "site.backend" => quoted(site.backend),
             "site.title" => quoted(&site.title),
             "cert.ca" => quoted(if self.cert.authority == Authority::Local { "local" } else { "files" }),
             "cert.chain" | "cert.key" => match &self.cert.authority {
@@ -50,6 +52,7 @@ impl Config {
                 Authority::Local => quoted(""),
             },
             "turn.ports" => list(turn.ports.iter().map(u16::to_string)),
+            "turn.tls_ports" => list(turn.tls_ports.iter().map(u16::to_string)),
             "turn.relay_ports" => quoted(turn.relay_ports),
             "turn.public_address" => turn.public_address.map_or_else(|| quoted("auto"), quoted),
             "turn.realm" => quoted(&turn.realm),
@@ -88,6 +91,14 @@ fn transport_name(transport: Transport) -> &'static str {
         Transport::Udp => "udp",
         Transport::Tcp => "tcp",
         Transport::Tls => "tls",
+    }
+}
+
+fn proxy_name(proxy: Proxy) -> &'static str {
+    match proxy {
+        Proxy::None => "none",
+        Proxy::Nginx => "nginx",
+        Proxy::Other => "other",
     }
 }
 
