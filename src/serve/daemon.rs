@@ -22,10 +22,10 @@ use super::claim::Claim;
 use super::front::Front;
 use super::http::{Roles, Site, View};
 use super::keeper::{self, Keeper, Reload, Seen};
-use super::open::Opened;
+use super::open::{Opened, Ports};
 use super::seats::Seats;
 use super::{listen, relayed, scrape};
-use crate::config::model::{Address, Authority, Config};
+use crate::config::model::{Address, Authority, Config, Proxy};
 use crate::config::{HostName, Paths};
 use crate::net::tls::{self, Swap};
 use crate::signal::{IceSettings, Settings as SignalSettings, Signal};
@@ -91,15 +91,14 @@ impl Daemon {
         let (relay, signal) = start_engines(&config, paths.generation(), &opened, &seen)?;
         let view = Arc::new(View {
             title: config.site.title.clone(),
-            https_port: opened.https.port,
+            https_port: opened.ports.https_port,
             hsts: is_public(&config),
             names: ArcSwap::from_pointee(opened.live.names.clone()),
             ca: ArcSwapOption::from_pointee(opened.live.ca),
             roles: Roles::default(),
         });
-        let link = keeper::link(&opened.live.names, opened.https.port);
-        let sockets =
-            Sockets { https: opened.https.sockets, http: opened.http.map(|http| http.sockets).unwrap_or_default(), metrics: opened.metrics };
+        let link = keeper::link(&opened.live.names, opened.ports.https_port);
+        let sockets = Sockets { ports: opened.ports, metrics: opened.metrics };
         let (started, notes, intake) = (SystemTime::now(), Notes::default(), relay.intake());
         notes.set("start", opened.notes);
         notes.set("certificate", opened.live.notes);
@@ -159,11 +158,18 @@ impl Daemon {
             tasks: self.tasks.clone(),
             stop: self.stop.clone(),
         });
-        for listener in tokio_listeners(sockets.https)? {
+        let Ports { https, http, backend, turns, .. } = sockets.ports;
+        for listener in tokio_listeners(https)? {
             self.run_service("the https port", Arc::clone(&front).run_tls(listener));
         }
-        for listener in tokio_listeners(sockets.http)? {
+        for listener in tokio_listeners(http)? {
             self.run_service("the http port", Arc::clone(&front).run_plain(listener));
+        }
+        for listener in tokio_listeners(backend)? {
+            self.run_service("the backend of the proxy", Arc::clone(&front).run_backend(listener));
+        }
+        for listener in tokio_listeners(turns)? {
+            self.run_service("the turn/tls port", Arc::clone(&front).run_turn(listener));
         }
         for listener in tokio_listeners(sockets.metrics)? {
             let metrics = scrape::run(listener, Arc::clone(&self.book), self.tasks.clone(), self.stop.clone());
@@ -245,14 +251,20 @@ async fn look_around(config: &Config, opened: &Opened) -> Seen {
 /// Relay and rooms share the secret that credentials are made with.
 fn start_engines(config: &Config, generation_file: PathBuf, opened: &Opened, seen: &Seen) -> Result<(Relay, Signal), Failure> {
     let secrets = Arc::new(ArcSwap::from_pointee(vec![opened.turn_secret.clone()]));
-    let https_port = opened.https.port;
-    let others = [opened.http.as_ref().map(|http| http.port), config.metrics.listen.map(|metrics| metrics.port())];
+    let ports = &opened.ports;
+    // Those of a proxy too: what listens here is not to be reached through the relay.
+    let mut own_ports = vec![ports.https_port];
+    own_ports.extend(ports.http_port.into_iter().chain(ports.turns_ports.iter().copied()));
+    own_ports.extend(config.metrics.listen.map(|metrics| metrics.port()));
+    own_ports.extend(ports.backend.iter().filter_map(|socket| Some(socket.local_addr().ok()?.port())));
+    // A proxy speaks HTTP on the https port and nothing else.
+    let shared = (config.site.proxy == Proxy::None).then_some(ports.https_port);
     let relay = Relay::start(TurnSettings {
         config: config.turn.clone(),
         listen: config.site.listen.clone(),
         relayed: seen.relayed.clone(),
         secrets: Arc::clone(&secrets),
-        own_ports: std::iter::once(https_port).chain(others.into_iter().flatten()).collect(),
+        own_ports,
     })
     .map_err(|error| match error {
         StartError::Bind { address, protocol, source } => listen::bind_failure(address, protocol, &source),
@@ -262,7 +274,7 @@ fn start_engines(config: &Config, generation_file: PathBuf, opened: &Opened, see
         config: config.signal.clone(),
         ice: IceSettings {
             ports: config.turn.ports.clone(),
-            tls_ports: std::iter::once(https_port).chain(config.turn.tls_ports.iter().copied()).collect(),
+            tls_ports: shared.into_iter().chain(ports.turns_ports.iter().copied()).collect(),
             secrets,
             ttl: config.turn.credential_ttl,
         },
@@ -282,8 +294,7 @@ fn is_public(config: &Config) -> bool {
 }
 
 struct Sockets {
-    https: Vec<TcpListener>,
-    http: Vec<TcpListener>,
+    ports: Ports,
     metrics: Option<TcpListener>,
 }
 
@@ -300,8 +311,10 @@ impl Sockets {
             let addresses = sockets.iter().filter_map(|socket| socket.local_addr().ok());
             addresses.map(|address| entry(address.to_string(), "tcp", serves)).collect()
         };
-        let mut all = tcp(&self.https, "page, rooms, turn/tls");
-        all.extend(tcp(&self.http, "redirect, /ca"));
+        let mut all = tcp(&self.ports.https, "page, rooms, turn/tls");
+        all.extend(tcp(&self.ports.http, "redirect, /ca"));
+        all.extend(tcp(&self.ports.backend, "page, rooms, for the proxy"));
+        all.extend(tcp(&self.ports.turns, "turn/tls"));
         all.extend(relay.listeners().into_iter().map(|listener| entry(listener.address.to_string(), listener.protocol, "turn")));
         all.extend(tcp(self.metrics.as_slice(), "metrics"));
         all.push(entry(admin.display().to_string(), "unix", "admin"));

@@ -1,5 +1,6 @@
 //! The one TLS port: hello, handshake, and then HTTP or TURN. ALPN decides; without it the first decrypted byte does.
 //! A connection that begins with a letter speaks no TLS at all: it is plain HTTP that missed its port.
+//! Ports of the relay's own speak TLS and TURN only; behind a proxy HTTP comes in plain, with the proxy's word about who asks.
 
 use std::io;
 use std::net::SocketAddr;
@@ -43,6 +44,14 @@ pub(super) struct Front<Answer> {
     pub(super) stop: CancellationToken,
 }
 
+/// What a TLS port is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Port {
+    Shared,
+    /// Of the relay alone.
+    Turn,
+}
+
 /// What a connection turned out to be.
 enum Kind {
     Http(Box<TlsStream<TcpStream>>, Version),
@@ -58,46 +67,64 @@ where
 {
     /// Accepts on one listener of the TLS port until stopped.
     pub(super) async fn run_tls(self: Arc<Self>, listener: TcpListener) {
-        let (traffic, stop) = (Arc::clone(&self.traffic), self.stop.clone());
-        accept::run(listener, &traffic, &stop, |tcp, client| {
-            let Some(seat) = self.seat(client) else { return };
-            let front = Arc::clone(&self);
-            self.tasks.spawn(async move { front.greet(tcp, client, seat).await });
-        })
-        .await;
+        self.accept(listener, |front, tcp, client, seat| async move { front.greet(tcp, client, seat, Port::Shared).await }).await;
+    }
+
+    /// The same for a TLS port on which nothing but TURN is spoken.
+    pub(super) async fn run_turn(self: Arc<Self>, listener: TcpListener) {
+        self.accept(listener, |front, tcp, client, seat| async move { front.greet(tcp, client, seat, Port::Turn).await }).await;
     }
 
     /// Accepts on one listener of the plain port until stopped.
     pub(super) async fn run_plain(self: Arc<Self>, listener: TcpListener) {
+        self.accept(listener, |front, tcp, client, seat| async move { front.serve_plain(tcp, client, seat, Entrance::Http).await }).await;
+    }
+
+    /// Accepts on the listener that a proxy speaks to until stopped. All its connections come from one address, so only their total is bounded here.
+    pub(super) async fn run_backend(self: Arc<Self>, listener: TcpListener) {
         let (traffic, stop) = (Arc::clone(&self.traffic), self.stop.clone());
         accept::run(listener, &traffic, &stop, |tcp, client| {
-            let Some(seat) = self.seat(client) else { return };
+            let Some(seat) = self.counted(self.seats.take_for_proxy(client.ip())) else { return };
             let front = Arc::clone(&self);
-            self.tasks.spawn(async move { front.serve_plain(tcp, client, seat).await });
+            let entrance = if client.ip().is_loopback() { Entrance::Proxy } else { Entrance::Http };
+            self.tasks.spawn(async move { front.serve_plain(tcp, client, seat, entrance).await });
         })
         .await;
     }
 
-    fn seat(&self, client: SocketAddr) -> Option<Seat> {
-        let seat = self.seats.take(client.ip());
+    async fn accept<Meet, Met>(self: Arc<Self>, listener: TcpListener, meet: Meet)
+    where
+        Meet: Fn(Arc<Self>, TcpStream, SocketAddr, Seat) -> Met,
+        Met: Future<Output = ()> + Send + 'static,
+    {
+        let (traffic, stop) = (Arc::clone(&self.traffic), self.stop.clone());
+        accept::run(listener, &traffic, &stop, |tcp, client| {
+            let Some(seat) = self.counted(self.seats.take(client.ip())) else { return };
+            self.tasks.spawn(meet(Arc::clone(&self), tcp, client, seat));
+        })
+        .await;
+    }
+
+    fn counted(&self, seat: Option<Seat>) -> Option<Seat> {
         if seat.is_none() {
             self.traffic.count(Fate::Full);
         }
         seat
     }
 
-    async fn greet(&self, tcp: TcpStream, client: SocketAddr, seat: Seat) {
+    async fn greet(&self, tcp: TcpStream, client: SocketAddr, seat: Seat, port: Port) {
         let met = tokio::select! {
             () = self.stop.cancelled() => return,
             met = tokio::time::timeout(HELLO, self.meet(tcp)) => met,
         };
         match met {
+            Ok(Ok(Kind::Http(..) | Kind::Plain(_))) if port == Port::Turn => self.traffic.count(Fate::Closed),
             Ok(Ok(Kind::Http(tls, version))) => {
                 self.traffic.count(if version == Version::Http2 { Fate::Http2 } else { Fate::Http1 });
                 self.serve(Held { io: tls, _seat: seat }, version, Entrance::Https, client).await;
             }
             Ok(Ok(Kind::Turn(tls))) => self.hand_over(*tls, client),
-            Ok(Ok(Kind::Plain(tcp))) => self.serve_plain(tcp, client, seat).await,
+            Ok(Ok(Kind::Plain(tcp))) => self.serve_plain(tcp, client, seat, Entrance::Http).await,
             Ok(Ok(Kind::Gone)) => self.traffic.count(Fate::Closed),
             Ok(Err(error)) => self.refused(client, &error),
             Err(_) => self.traffic.count(Fate::TimedOut),
@@ -156,10 +183,10 @@ where
         }
     }
 
-    async fn serve_plain(&self, tcp: TcpStream, client: SocketAddr, seat: Seat) {
+    async fn serve_plain(&self, tcp: TcpStream, client: SocketAddr, seat: Seat, entrance: Entrance) {
         self.traffic.count(Fate::Plain);
         if tcp.set_nodelay(true).is_ok() {
-            self.serve(Held { io: tcp, _seat: seat }, Version::Http1, Entrance::Http, client).await;
+            self.serve(Held { io: tcp, _seat: seat }, Version::Http1, entrance, client).await;
         }
     }
 
@@ -274,6 +301,44 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_port_of_the_relay_speaks_nothing_but_turn() {
+        let mut door = Door::open_as(Seats::default(), Front::run_turn).await;
+        for alpn in [Some("stun.turn"), None] {
+            door.connect(alpn).await.unwrap().write_all(&STUN).await.unwrap();
+            door.handed_over().await;
+        }
+        let get = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        for alpn in [Some("http/1.1"), Some("h2"), None] {
+            let mut tls = door.connect(alpn).await.unwrap();
+            // It may have hung up already.
+            let _ = tls.write_all(get).await;
+            let mut rest = Vec::new();
+            let _ = tokio::time::timeout(SOON, tls.read_to_end(&mut rest)).await.expect("closed");
+            assert!(rest.is_empty(), "{alpn:?}");
+        }
+        let mut tcp = TcpStream::connect(door.address).await.unwrap();
+        tcp.write_all(get).await.unwrap();
+        let mut rest = Vec::new();
+        let _ = tokio::time::timeout(SOON, tcp.read_to_end(&mut rest)).await.expect("closed");
+        assert!(rest.is_empty());
+        eventually(|| door.traffic.of(Fate::Closed) == 4 && door.seats.taken() == 0).await;
+    }
+
+    #[tokio::test]
+    async fn a_proxy_is_one_address_with_many_clients() {
+        let door = Door::open_as(Seats::new(4, 1), Front::run_backend).await;
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(TcpStream::connect(door.address).await.unwrap());
+        }
+        let mut tcp = TcpStream::connect(door.address).await.unwrap();
+        tcp.write_all(b"GET /r/x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+        let answer = read_all(&mut tcp).await;
+        assert!(answer.ends_with("Proxy /r/x 127.0.0.1"), "{answer}");
+        eventually(|| door.seats.taken() == 3).await;
+    }
+
+    #[tokio::test]
     async fn plain_http_that_missed_its_port_is_answered_as_plain_http() {
         let door = Door::open(Seats::within(65_536)).await;
         let mut tcp = TcpStream::connect(door.address).await.unwrap();
@@ -351,6 +416,14 @@ mod tests {
 
     impl Door {
         async fn open(seats: Seats) -> Self {
+            Self::open_as(seats, Front::run_tls).await
+        }
+
+        async fn open_as<Run, Running>(seats: Seats, run: Run) -> Self
+        where
+            Run: FnOnce(Arc<Front<Answer>>, TcpListener) -> Running,
+            Running: Future<Output = ()> + Send + 'static,
+        {
             let (root, key) = issue();
             let swap = Arc::new(Swap::default());
             swap.set(vec![root.clone()], key).unwrap();
@@ -372,7 +445,7 @@ mod tests {
             let listener = TcpListener::bind((IpAddr::from([127, 0, 0, 1]), 0)).await.unwrap();
             let address = listener.local_addr().unwrap();
             let running = Arc::clone(&front);
-            front.tasks.spawn(running.run_tls(listener));
+            front.tasks.spawn(run(running, listener));
             Self { front, address, root, swap, turn, traffic, seats }
         }
 

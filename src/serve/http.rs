@@ -1,6 +1,6 @@
 //! Everything that HTTP answers: pages, files, rooms, the CA for devices, health. Decides which links and headers a request is given.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::Limited;
 use tower_service::Service as _;
 
-use super::origin::{self, Entrance};
+use super::origin::{self, Entrance, Forwarded};
 use crate::cert::LocalCa;
 use crate::config::SiteNames;
 use crate::signal::{ClientIp, Origin};
@@ -96,6 +96,7 @@ impl Site {
         B::Error: Into<axum::BoxError>,
     {
         let mut request = request.map(|body| Body::new(Limited::new(body, self.max_body)));
+        let (entrance, client) = self.as_asked(entrance, client.ip(), &mut request);
         collapse_slashes(&mut request);
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let wants_html = accepts_html(request.headers());
@@ -106,10 +107,10 @@ impl Site {
         };
         request.extensions_mut().insert(seen);
         request.extensions_mut().insert(secure);
-        request.extensions_mut().insert(ClientIp(client.ip()));
+        request.extensions_mut().insert(ClientIp(client));
         let mut router = match entrance {
             Entrance::Https => self.secure.clone(),
-            Entrance::Http => self.plain.clone(),
+            Entrance::Http | Entrance::Proxy => self.plain.clone(),
         };
         let answered = tokio::time::timeout(ANSWER, router.call(request)).await;
         let mut response = answered.map_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response(), |Ok(response)| response);
@@ -121,6 +122,19 @@ impl Site {
         }
         self.dress(entrance, response.headers_mut());
         response
+    }
+
+    /// How the client asked, and from where: a proxy's word for it where one passed the request on. Without that word it came from a program
+    /// on this machine, over plain http.
+    fn as_asked(&self, entrance: Entrance, client: IpAddr, request: &mut Request<Body>) -> (Entrance, IpAddr) {
+        if entrance != Entrance::Proxy {
+            return (entrance, client);
+        }
+        let said = Forwarded::of(request);
+        if let Some(host) = said.host.and_then(|host| host.as_str().parse().ok()) {
+            request.headers_mut().insert(header::HOST, host);
+        }
+        (said.entrance.unwrap_or(Entrance::Http), said.client.unwrap_or(client))
     }
 
     fn dress(&self, entrance: Entrance, headers: &mut HeaderMap) {
@@ -516,6 +530,24 @@ mod tests {
         let public = site_of(View { hsts: true, ..view(false) });
         assert!(ask(&public, Entrance::Https, "GET", "/", &[]).await.headers().contains_key(header::STRICT_TRANSPORT_SECURITY));
         assert!(!ask(&public, Entrance::Http, "GET", "/", &[]).await.headers().contains_key(header::STRICT_TRANSPORT_SECURITY));
+    }
+
+    #[tokio::test]
+    async fn a_proxy_is_believed_and_nobody_else() {
+        let site = site(true);
+        let said = [("host", "backend"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "call.test:8443"), ("x-forwarded-for", "192.0.2.99")];
+        let response = ask(&site, Entrance::Proxy, "POST", "/some/where", &said).await;
+        assert_eq!(text(response).await, "true call.test call.test:8443 192.0.2.99");
+        let response = ask(&site, Entrance::Https, "POST", "/some/where", &said).await;
+        assert_eq!(text(response).await, "true 192.0.2.7 192.0.2.7:8443 198.51.100.9", "the host is not ours, and the client is who it is");
+        for headers in [&[("x-forwarded-proto", "http"), ("host", "call.test")][..], &[("host", "call.test")]] {
+            assert_eq!(ask(&site, Entrance::Proxy, "GET", "/ca", headers).await.status(), 200);
+            let response = ask(&site, Entrance::Proxy, "GET", "/r/x", headers).await;
+            assert_eq!(
+                (response.status(), &response.headers()[header::LOCATION]),
+                (StatusCode::PERMANENT_REDIRECT, &HeaderValue::from_static("https://call.test:8443/r/x"))
+            );
+        }
     }
 
     fn client() -> SocketAddr {

@@ -55,6 +55,18 @@ impl Seats {
         Some(Seat { seats: self.clone(), address })
     }
 
+    /// For a connection of a proxy: many clients come from its address, so only the total is looked at. `None`: full.
+    pub(super) fn take_for_proxy(&self, proxy: IpAddr) -> Option<Seat> {
+        let address = network(proxy);
+        let mut taken = self.lock();
+        if taken.total >= self.total {
+            return None;
+        }
+        taken.total += 1;
+        *taken.by_address.entry(address).or_default() += 1;
+        Some(Seat { seats: self.clone(), address })
+    }
+
     pub(super) fn taken(&self) -> usize {
         self.lock().total
     }
