@@ -1,5 +1,5 @@
-//! Pure: the embedded templates with strict variables, and a filter for each kind of place a value may stand in a unit file (systemd.service(5), "Command lines";
-//! systemd.syntax(7), "Quoting"; systemd.unit(5), "Specifiers").
+//! Pure: the embedded templates with strict variables, and a filter for each kind of place a value may stand in: a unit file (systemd.service(5),
+//! "Command lines"; systemd.syntax(7), "Quoting"; systemd.unit(5), "Specifiers"), a configuration of a proxy, YAML.
 
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
 
@@ -18,6 +18,9 @@ pub(super) fn fill(template: &'static str, source: &str, values: Value) -> Resul
     environment.add_filter("argument", argument);
     environment.add_filter("quoted", quoted);
     environment.add_filter("specifier", specifier);
+    environment.add_filter("nginx", nginx);
+    environment.add_filter("compose", compose);
+    environment.add_filter("word", word);
     let filled = environment.template_from_named_str(template, source).and_then(|t| t.render(values)).map(|text| text.trim_end().to_owned() + "\n");
     filled.map_err(|error| {
         let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
@@ -35,12 +38,34 @@ fn quoted(value: &str) -> Result<String, Error> {
     Ok(format!("\"{}\"", specifier(&value.replace('\\', r"\\").replace('"', "\\\""))?))
 }
 
+/// A word of nginx's: quoted; what begins with a dollar sign would be a variable, and there is no escape for it.
+fn nginx(value: &str) -> Result<String, Error> {
+    if value.contains('$') {
+        return Err(Error::new(ErrorKind::InvalidOperation, format!("a dollar sign in {value:?}, which nginx takes for a variable")));
+    }
+    word(value)
+}
+
+/// A word between double quotes as Apache, HAProxy and Caddy read it.
+fn word(value: &str) -> Result<String, Error> {
+    Ok(format!("\"{}\"", printable(value)?.replace('\\', r"\\").replace('"', "\\\"")))
+}
+
+/// A word of a compose file: YAML, with the dollar sign as compose wants it.
+fn compose(value: &str) -> Result<String, Error> {
+    Ok(word(value)?.replace('$', "$$"))
+}
+
 /// Plain text: no specifiers, and nothing that could begin a line of its own.
 fn specifier(value: &str) -> Result<String, Error> {
+    Ok(printable(value)?.replace('%', "%%"))
+}
+
+fn printable(value: &str) -> Result<&str, Error> {
     if value.chars().any(char::is_control) {
         return Err(Error::new(ErrorKind::InvalidOperation, format!("a control character in {value:?}")));
     }
-    Ok(value.replace('%', "%%"))
+    Ok(value)
 }
 
 #[cfg(test)]

@@ -2,7 +2,11 @@
 //!
 //! Not for: writing anything (`deploy` does).
 
+pub mod compose;
+pub mod diff;
 mod engine;
+pub mod nginx;
+pub mod other;
 pub mod systemd;
 
 pub use engine::RenderError;
