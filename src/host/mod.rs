@@ -6,6 +6,7 @@ mod exec;
 pub mod files;
 mod local;
 pub mod machine;
+pub mod nginx;
 pub mod ports;
 pub mod script;
 

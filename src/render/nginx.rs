@@ -7,15 +7,12 @@ use minijinja::context;
 
 use super::engine::{RenderError, fill};
 use crate::config::HostName;
+use crate::host::nginx::Version;
 
 const TEMPLATE: &str = include_str!("../../templates/nginx/site.conf");
 
 /// From here on `http2` is a directive, and the parameter of `listen` that it replaces is warned of.
 const HTTP2_DIRECTIVE: Version = Version(1, 25, 1);
-
-/// As `nginx -v` says it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-pub struct Version(pub u32, pub u32, pub u32);
 
 /// What the site depends on.
 #[derive(Clone, Copy, Debug)]
@@ -94,8 +91,9 @@ fn listen(ip: IpAddr, port: u16) -> String {
 mod tests {
     use std::path::Path;
 
-    use super::{Site, Tls, Version, site};
+    use super::{Site, Tls, site};
     use crate::config::HostName;
+    use crate::host::nginx::Version;
 
     fn usual(names: &[HostName]) -> Site<'_> {
         Site {
