@@ -14,10 +14,11 @@ mod config;
 mod cx;
 mod doctor;
 mod down;
-mod explain;
+mod front;
 mod generate;
 mod init;
 mod logs;
+mod render;
 mod serve;
 mod status;
 mod supervise;
@@ -105,6 +106,8 @@ enum Command {
     /// The resolved config, its check, its schema, an annotated example
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// The files for nginx, systemd and compose, without touching the system
+    Render(render::RenderArgs),
     /// The daemon in the foreground; what systemd runs
     Serve(serve::ServeArgs),
     /// Keeps `serve` alive where there is no systemd
@@ -182,6 +185,7 @@ impl Command {
             Self::Call(command) => command.name(),
             Self::Cert(command) => command.name(),
             Self::Config(command) => command.name(),
+            Self::Render(_) => "render",
             Self::Serve(_) => "serve",
             Self::Supervise(_) => "supervise",
             Self::Completions(_) => "completions",
@@ -201,6 +205,7 @@ impl Command {
             Self::Call(command) => call::run(cx, command),
             Self::Cert(command) => cert::run(cx, command),
             Self::Config(command) => config::run(cx, command),
+            Self::Render(args) => render::run(cx, args),
             Self::Serve(args) => serve::run(cx, args),
             Self::Supervise(args) => supervise::run(cx, args),
             Self::Completions(args) => generate::completions(cx, args),

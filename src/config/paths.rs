@@ -41,6 +41,11 @@ impl Paths {
         self.state.join("certs")
     }
 
+    /// What answers to a certificate authority lies below it; nginx reads it, so it is open to everybody.
+    pub fn webroot(&self) -> PathBuf {
+        self.state.join("webroot")
+    }
+
     pub fn turn_secret(&self) -> PathBuf {
         self.state.join("turn.secret")
     }
@@ -74,6 +79,11 @@ impl Paths {
 
     pub fn log(&self) -> PathBuf {
         self.state.join("log")
+    }
+
+    /// Written by the daemon whenever it serves another certificate: who waits for it lets a proxy take it too.
+    pub fn certificate_mark(&self) -> PathBuf {
+        self.run.join("certificate")
     }
 
     pub fn admin_socket(&self) -> PathBuf {

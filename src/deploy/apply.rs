@@ -2,13 +2,23 @@
 //! is undone too. Undoing what was not done is no error.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::plan::{BINARY_FILE, CONFIG_FILE, RECORD_FILE, Step, UNIT_FILE};
 use super::service::{NotReady, Service};
+use crate::host::nginx::{self, Nginx};
+use crate::host::ports::{Answer, Protocol, try_listen};
 use crate::host::{Cmd, Host, Kind};
 use crate::telemetry::status::Status;
+
+/// A main file for one site. Everything that nginx would make lies below its prefix, which goes again.
+const APART: &str = "error_log stderr;\npid nginx.pid;\nevents {}\nhttp {\n    client_body_temp_path body;\n    proxy_temp_path proxy;\n    \
+                     fastcgi_temp_path fastcgi;\n    uwsgi_temp_path uwsgi;\n    scgi_temp_path scgi;\n    access_log off;\n    include site.conf;\n}\n";
+/// nginx lets go of a port when it has read its new configuration.
+const FREE_DEADLINE: Duration = Duration::from_secs(5);
+const FREE_AGAIN: Duration = Duration::from_millis(20);
 
 /// How one step is taken back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +26,25 @@ enum Undo {
     RemoveUser(String),
     RemoveTree(PathBuf),
     GiveBack(PathBuf),
-    Restore { path: PathBuf, bytes: Option<Vec<u8>>, mode: u32 },
-    Relink { link: PathBuf, target: Option<PathBuf> },
+    Restore {
+        path: PathBuf,
+        bytes: Option<Vec<u8>>,
+        mode: u32,
+    },
+    /// The file as it was, and nginx with it.
+    Site {
+        path: PathBuf,
+        bytes: Option<Vec<u8>>,
+        mode: u32,
+        nginx: Nginx,
+        running: bool,
+        ports: Vec<SocketAddr>,
+    },
+    Unwatch,
+    Relink {
+        link: PathBuf,
+        target: Option<PathBuf>,
+    },
     Reload,
     Disable,
     Stop,
@@ -154,6 +181,19 @@ impl<'a> Work<'a> {
                 self.service.restart()?;
                 self.status = Some(self.service.wait_ready(before, self.deadline, self.interrupted)?);
             }
+            Step::Watch => {
+                self.undos.push(Undo::Unwatch);
+                self.service.watch()?;
+            }
+            Step::Site { path, text, backup, nginx, running, ports, scratch } => {
+                self.undos.push(Undo::RemoveTree(scratch.clone()));
+                self.try_apart(nginx, text, scratch)?;
+                self.replace(path, Some(text.as_bytes()), backup.as_deref(), nginx, *running, ports)?;
+            }
+            Step::Unsite { path, nginx, running, ports } => {
+                self.replace(path, None, None, nginx, *running, &[])?;
+                wait_until_free(ports)?;
+            }
             Step::Prune { releases, numbers } => {
                 for number in numbers {
                     self.host.remove_tree(&releases.join(number.to_string()))?;
@@ -193,6 +233,78 @@ impl<'a> Work<'a> {
         filled
     }
 
+    /// The site alone below a main file of our own: what is wrong with it is found before anything of nginx's is touched.
+    fn try_apart(&self, nginx: &Nginx, text: &str, scratch: &Path) -> anyhow::Result<()> {
+        self.host.remove_tree(scratch)?;
+        self.host.make_dir(scratch, 0o700)?;
+        let tried = (|| {
+            let conf = scratch.join("nginx.conf");
+            self.host.write(&scratch.join("site.conf"), text.as_bytes(), 0o600)?;
+            self.host.write(&conf, APART.as_bytes(), 0o600)?;
+            nginx.test_apart(self.host, scratch, &conf)
+        })();
+        self.host.remove_tree(scratch)?;
+        tried?.map_err(|lines| anyhow::anyhow!("nginx does not take the site: {}", lines.join("; ")))
+    }
+
+    /// `None`: the file goes. nginx sees it only after it has said that it would take the whole.
+    fn replace(
+        &mut self,
+        path: &Path,
+        text: Option<&[u8]>,
+        backup: Option<&Path>,
+        nginx: &Nginx,
+        running: bool,
+        ports: &[SocketAddr],
+    ) -> anyhow::Result<()> {
+        let mode = self.host.entry(path)?.map_or(0o644, |entry| entry.mode);
+        let before = self.host.read(path)?;
+        if let (Some(backup), Some(bytes)) = (backup, &before) {
+            self.remember_file(backup)?;
+            self.host.write(backup, bytes, 0o600)?;
+        }
+        self.remember_file(path)?;
+        match text {
+            Some(text) => self.host.write(path, text, 0o644)?,
+            None => self.host.remove(path)?,
+        }
+        nginx.test(self.host)?.map_err(|lines| anyhow::anyhow!("nginx does not take its configuration with it: {}", lines.join("; ")))?;
+        let (path, nginx, ports) = (path.into(), nginx.clone(), ports.to_vec());
+        self.undos.push(Undo::Site { path, bytes: before, mode, nginx: nginx.clone(), running, ports });
+        self.let_nginx_take_it(&nginx, running)
+    }
+
+    fn let_nginx_take_it(&self, nginx: &Nginx, running: bool) -> anyhow::Result<()> {
+        if running {
+            self.host.run(&nginx.reload())?;
+        } else if nginx::has_unit(self.host)? {
+            self.host.run(&Cmd::new(["systemctl", "start", "nginx.service"]))?;
+        } else {
+            self.host.run(&nginx.start())?;
+        }
+        Ok(())
+    }
+
+    /// The file is what it was again; nginx follows, or ends if it was started by us.
+    fn take_back_site(&self, undo: &Undo) -> anyhow::Result<()> {
+        let Undo::Site { path, bytes, mode, nginx, running, ports } = undo else { return Ok(()) };
+        match bytes {
+            Some(bytes) => self.host.write(path, bytes, *mode)?,
+            None => self.host.remove(path)?,
+        }
+        if *running {
+            self.host.run(&nginx.reload())?;
+        } else if nginx::has_unit(self.host)? {
+            self.host.run(&Cmd::new(["systemctl", "stop", "nginx.service"]))?;
+        } else {
+            self.host.run(&nginx.quit())?;
+        }
+        if bytes.is_none() {
+            wait_until_free(ports)?;
+        }
+        Ok(())
+    }
+
     fn take_back(&self, undo: &Undo) -> anyhow::Result<()> {
         match undo {
             Undo::RemoveUser(name) => remove_user(self.host, name)?,
@@ -202,6 +314,8 @@ impl<'a> Work<'a> {
             Undo::Restore { path, bytes: None, .. } => self.host.remove(path)?,
             Undo::Relink { link, target: Some(target) } => self.host.relink(link, target)?,
             Undo::Relink { link, target: None } => self.host.remove(link)?,
+            Undo::Site { .. } => self.take_back_site(undo)?,
+            Undo::Unwatch => self.service.unwatch()?,
             Undo::Reload => self.reload()?,
             Undo::Disable => self.service.disable()?,
             Undo::Stop => self.service.stop()?,
@@ -243,6 +357,18 @@ impl<'a> Work<'a> {
     }
 }
 
+/// A reload returns before it is done.
+pub(super) fn wait_until_free(ports: &[SocketAddr]) -> anyhow::Result<()> {
+    let until = Instant::now() + FREE_DEADLINE;
+    for address in ports {
+        while matches!(try_listen(*address, Protocol::Tcp), Answer::Held(_)) {
+            anyhow::ensure!(Instant::now() < until, "nginx still holds {address} after {} s", FREE_DEADLINE.as_secs());
+            std::thread::sleep(FREE_AGAIN);
+        }
+    }
+    Ok(())
+}
+
 /// The user and the group that came with it. Not an error when they are gone.
 pub(super) fn remove_user(host: &dyn Host, name: &str) -> anyhow::Result<()> {
     for (database, remove) in [("passwd", "userdel"), ("group", "groupdel")] {
@@ -264,6 +390,8 @@ impl fmt::Display for Undo {
             Self::GiveBack(path) => write!(f, "belongs to another user now: {}", path.display()),
             Self::Restore { path, .. } => write!(f, "not as it was: {}", path.display()),
             Self::Relink { link, target: Some(target) } => write!(f, "{} should point to {}", link.display(), target.display()),
+            Self::Site { path, .. } => write!(f, "nginx may still serve what stood in {}", path.display()),
+            Self::Unwatch => f.write_str("the unit that watches for a new certificate is still enabled"),
             Self::Reload => f.write_str("systemd was not told of the old unit (systemctl daemon-reload)"),
             Self::Disable => f.write_str("the service is still enabled at boot"),
             Self::Stop => f.write_str("the new service may still run"),
@@ -283,9 +411,10 @@ mod tests {
     use super::Work;
     use crate::deploy::facts::{Facts, Running, UnitFact};
     use crate::deploy::plan::tests::{nothing, root_paths, want};
-    use crate::deploy::plan::{self, Plan, Want};
+    use crate::deploy::plan::{self, Plan, Step, Want, WantedSite};
     use crate::deploy::release::Release;
     use crate::deploy::service::{NotReady, Service};
+    use crate::host::nginx::Nginx;
     use crate::host::script::Script;
     use crate::host::{Cmd, Host};
     use crate::telemetry::status::{CertificateStatus, Status};
@@ -304,7 +433,7 @@ mod tests {
         let world = Rc::new(RefCell::new(World::default()));
         let inner = Rc::clone(&world);
         let host = Script::new(move |cmd| answer(&mut inner.borrow_mut(), cmd));
-        for folder in ["/etc", "/etc/systemd", "/etc/systemd/system", "/var", "/var/lib", "/var/lib/rtcctl"] {
+        for folder in ["/etc", "/etc/nginx", "/etc/systemd", "/etc/systemd/system", "/var", "/var/lib", "/var/lib/rtcctl"] {
             host.make_dir(Path::new(folder), 0o755).unwrap();
         }
         (host, world)
@@ -351,6 +480,12 @@ mod tests {
         }
         fn disable(&self) -> anyhow::Result<()> {
             self.say("disable")
+        }
+        fn watch(&self) -> anyhow::Result<()> {
+            self.say("watch")
+        }
+        fn unwatch(&self) -> anyhow::Result<()> {
+            self.say("unwatch")
         }
         fn pid(&self) -> Option<u32> {
             Some(7)
@@ -432,6 +567,48 @@ mod tests {
         facts.unit.text = Some(edited);
         let second = Want { binary_sha256: "b2".into(), unit: Some("[Service]\nNew=1\n".into()), ..first };
         fails_everywhere(&host, &world, &plan::plan(&second, &facts).unwrap());
+    }
+
+    #[test]
+    fn a_failure_at_any_act_leaves_nginx_as_it_was() {
+        let (paths, (host, world)) = (root_paths(), machine());
+        let path = Path::new("/etc/nginx/zz-rtcctl.conf");
+        host.write(path, b"# ours, changed by hand\n", 0o600).unwrap();
+        let nginx = Nginx::find(&host).unwrap().unwrap();
+        let site = |running| WantedSite { path: path.into(), text: "# ours\n".into(), nginx: nginx.clone(), running, ports: Vec::new() };
+        for running in [true, false] {
+            let helpers = vec![(plan::helper_paths("rtcctl")[0].clone(), "[Path]\n".to_owned())];
+            let want = Want { site: Some(site(running)), helpers, ..want(&paths) };
+            let facts = Facts { site: host.read(path).unwrap(), ..nothing() };
+            let (machine, plan) = (host.things(), plan::plan(&want, &facts).unwrap());
+            assert_eq!(plan.replaces.len(), 1);
+            fails_everywhere(&host, &world, &plan);
+            assert_eq!(host.read(path).unwrap().unwrap(), b"# ours\n");
+            let kept = &plan.replaces[0].backup;
+            assert_eq!(host.read(kept).unwrap().unwrap(), b"# ours, changed by hand\n");
+            host.set_things(machine);
+            *world.borrow_mut() = World::default();
+        }
+    }
+
+    #[test]
+    fn a_site_that_nginx_does_not_take_is_never_reloaded() {
+        let host = Script::new(|cmd| match cmd.argv.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["nginx", "-t", "-q"] => Err((1, "nginx: [emerg] duplicate listen options in a:1".into())),
+            _ => Ok(String::new()),
+        });
+        host.make_dir(Path::new("/s"), 0o755).unwrap();
+        let nginx = Nginx::find(&host).unwrap().unwrap();
+        let (path, scratch) = ("/s/zz.conf".into(), "/s/.nginx-test".into());
+        let step = Step::Site { path, text: "# x\n".into(), backup: None, nginx, running: true, ports: Vec::new(), scratch };
+        let service = Commanded(&host);
+        let mut work = Work::new(&host, &service, Duration::ZERO, &|| false);
+        let before = host.things();
+        let failed = work.apply(&[step], &mut |_| {}).unwrap_err().to_string();
+        assert!(failed.ends_with("nginx does not take its configuration with it: [emerg] duplicate listen options in a:1"), "{failed}");
+        assert_eq!(work.undo(), [""; 0]);
+        assert_eq!(host.things(), before);
+        assert!(!host.acts().iter().any(|act| act.contains("reload")), "{:?}", host.acts());
     }
 
     /// Lets each act fail in turn until one run succeeds.

@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::manifest::Manifest;
+use super::plan::Step;
 use super::ports::{self, PortFact};
+use super::proxy::Around;
 use super::release::Release;
+use crate::config::model::Proxy;
 use crate::config::{Config, Paths};
 use crate::host::ports::{Answer, Holder, Protocol, try_listen};
 use crate::host::{Cmd, Host, HostError, Kind};
@@ -65,6 +68,14 @@ pub struct Facts {
     /// The unit that the current release was made with.
     pub current_unit: Option<Vec<u8>>,
     pub unit: UnitFact,
+    /// Of the helpers that a plan may write: those that stand there.
+    pub helpers: BTreeMap<PathBuf, Vec<u8>>,
+    /// The helper that watches is enabled.
+    pub watching: bool,
+    /// What stands where our site in front of nginx belongs.
+    pub site: Option<Vec<u8>>,
+    /// How to take away a site of ours that nobody wants any more.
+    pub old_site: Option<Step>,
     /// Of the service user, when there is one.
     pub user_uid: Option<u32>,
     /// Of the folders and secrets that a plan may make: those that stand already, with their owner.
@@ -77,8 +88,15 @@ pub struct Facts {
     pub notes: Vec<String>,
 }
 
-/// Looks at everything. `user` is the service user where there is one.
-pub fn look(host: &dyn Host, config: &Config, paths: &Paths, keeper: Keeper, user: Option<&str>) -> Result<Facts, HostError> {
+/// Looks at everything. `around` is what was found of nginx where it is the proxy, or has a site of ours still; `user` is the service user where there is one.
+pub fn look(
+    host: &dyn Host,
+    config: &Config,
+    paths: &Paths,
+    keeper: Keeper,
+    user: Option<&str>,
+    around: Option<&Around>,
+) -> Result<Facts, HostError> {
     let mut notes = Vec::new();
     let status = running(paths);
     let running = status.as_ref().map(|s| Running { pid: s.pid, release: s.release.or_else(|| release_of(host, s.pid)), ready: s.ready });
@@ -98,9 +116,16 @@ pub fn look(host: &dyn Host, config: &Config, paths: &Paths, keeper: Keeper, use
             existing.insert(path, entry.uid);
         }
     }
+    let behind_nginx = config.site.proxy == Proxy::Nginx;
+    let standing = around.filter(|around| around.standing.is_some() && manifest.sites.contains_key(&around.path));
+    let old_site = standing.filter(|_| !behind_nginx).map(|around| around.unsite(ports::everything_of_page(config)));
     Ok(Facts {
         keeper,
-        ports: port_facts(config, paths, status.as_ref()),
+        ports: port_facts(config, paths, status.as_ref(), around),
+        helpers: helpers(host, &config.name)?,
+        watching: keeper == Keeper::Systemd && is_watching(host, &config.name)?,
+        site: around.and_then(|around| around.standing.clone()),
+        old_site,
         running,
         releases: host.list(&paths.releases())?.iter().filter_map(|name| name.parse().ok()).collect(),
         current_unit: host.read(&paths.current().join(super::plan::UNIT_FILE))?,
@@ -151,17 +176,42 @@ fn intact(host: &dyn Host, folder: &Path, notes: &mut Vec<String>) -> Result<Opt
     Ok(None)
 }
 
-/// Every port the service needs that it does not hold already, with what the kernel says to a listener there.
-pub fn port_facts(config: &Config, paths: &Paths, status: Option<&Status>) -> Vec<PortFact> {
+fn helpers(host: &dyn Host, name: &str) -> Result<BTreeMap<PathBuf, Vec<u8>>, HostError> {
+    let mut found = BTreeMap::new();
+    for path in super::plan::helper_paths(name) {
+        if let Some(bytes) = host.read(&path)? {
+            found.insert(path, bytes);
+        }
+    }
+    Ok(found)
+}
+
+fn is_watching(host: &dyn Host, name: &str) -> Result<bool, HostError> {
+    let unit = super::plan::watcher(name);
+    let shown = host.run(&Cmd::new(["systemctl", "show", "--property=ActiveState,UnitFileState", &unit]))?.stdout;
+    Ok(shown.lines().any(|line| line == "ActiveState=active") && shown.lines().any(|line| line == "UnitFileState=enabled"))
+}
+
+fn port_facts(config: &Config, paths: &Paths, status: Option<&Status>, around: Option<&Around>) -> Vec<PortFact> {
     let ours = |address: &str, protocol: Protocol| {
         let listeners = status.map(|s| s.listeners.as_slice()).unwrap_or_default();
         listeners.iter().any(|l| l.address == address && l.protocol == protocol.to_string())
     };
-    let others = ports::wanted(config).into_iter().filter(|w| !ours(&w.address.to_string(), w.protocol));
+    let behind_nginx = config.site.proxy == Proxy::Nginx;
+    let of_nginx = if behind_nginx { ports::of_proxy(config) } else { Vec::new() };
+    let others = ports::wanted(config).into_iter().chain(of_nginx).filter(|w| !ours(&w.address.to_string(), w.protocol));
     others
         .map(|wanted| PortFact { answer: try_listen(wanted.address, wanted.protocol), wanted })
         .filter(|fact| !is_own(fact, config, paths))
+        .filter(|fact| !around.is_some_and(|around| is_of_nginx(fact, around, behind_nginx)))
         .collect()
+}
+
+/// Held by nginx, which is right where nginx is to hold it, and no obstacle where it does so for our own site, which is going to be removed.
+fn is_of_nginx(PortFact { wanted, answer }: &PortFact, around: &Around, behind_nginx: bool) -> bool {
+    let Answer::Held(Some(Holder { process: Some(process), .. })) = answer else { return false };
+    let of_page = matches!(wanted.key, "site.https_port" | "site.http_port");
+    process.command == "nginx" && of_page && (behind_nginx || (around.standing.is_some() && !around.is_used(wanted.address.port())))
 }
 
 /// Held by our own service although it does not answer (it starts, or hangs): then it is restarted, not avoided.

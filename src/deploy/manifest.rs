@@ -1,11 +1,15 @@
 //! What we ever made on a machine, so that `down --purge` can take exactly that away. Written before the things themselves: a crash leaves
 //! an entry without a thing, never a thing without an entry.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Host, HostError};
+
+/// The newest and the one before.
+const HASHES_KEPT: usize = 2;
 
 /// `<state>/manifest.json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +18,10 @@ pub struct Manifest {
     pub folders: Vec<PathBuf>,
     /// Files outside the state folder.
     pub files: Vec<PathBuf>,
+    /// Sites in nginx's folders, which stand among the files too, with the hashes of what we wrote last: the one before the newest may stand there
+    /// still after a crash.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sites: BTreeMap<PathBuf, Vec<String>>,
     /// The user (and its group of the same name) that was not there before.
     pub user: Option<String>,
 }
@@ -53,6 +61,17 @@ impl Manifest {
     /// True when something was new.
     pub fn add_folder(&mut self, path: &Path) -> bool {
         add(&mut self.folders, path)
+    }
+
+    /// `sha256` of the bytes that are going to stand there.
+    pub fn add_site(&mut self, path: &Path, sha256: String) {
+        add(&mut self.files, path);
+        let hashes = self.sites.entry(path.into()).or_default();
+        if hashes.last() != Some(&sha256) {
+            hashes.push(sha256);
+        }
+        let old = hashes.len().saturating_sub(HASHES_KEPT);
+        hashes.drain(..old);
     }
 
     pub fn add_file(&mut self, path: &Path) -> bool {

@@ -10,6 +10,7 @@ pub mod manifest;
 pub mod ours;
 pub mod plan;
 pub mod ports;
+pub mod proxy;
 pub mod purge;
 pub mod release;
 pub mod service;

@@ -1,6 +1,7 @@
 //! Pure: from what is wanted and what is there to the steps between. Empty steps mean: nothing to do.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -10,7 +11,9 @@ use super::manifest::Manifest;
 use super::ports;
 use super::release::{self, Release};
 use crate::config::Paths;
+use crate::host::nginx::Nginx;
 use crate::host::sha256;
+use crate::render::diff;
 use crate::ui::{Exit, Failure};
 
 /// Names inside a release folder.
@@ -39,10 +42,35 @@ pub struct Want<'a> {
     pub config: String,
     /// The unit where systemd keeps the service.
     pub unit: Option<String>,
+    /// The site in front of us, where nginx is the proxy.
+    pub site: Option<WantedSite>,
+    /// Further units of the machine, beside the service's own: they reload nginx when the certificate has changed.
+    pub helpers: Vec<(PathBuf, String)>,
     /// `turn.secret` is ours to make (the config names no other file).
     pub own_turn_secret: bool,
     /// Seconds since the epoch.
     pub now: u64,
+}
+
+/// A file in nginx's folders.
+#[derive(Clone, Debug)]
+pub struct WantedSite {
+    pub path: PathBuf,
+    pub text: String,
+    pub nginx: Nginx,
+    pub running: bool,
+    /// Listened on for this site alone.
+    pub ports: Vec<SocketAddr>,
+}
+
+/// A file that somebody changed, with what becomes of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Replaced {
+    pub path: PathBuf,
+    /// Where that version is kept.
+    pub backup: PathBuf,
+    /// From it to ours.
+    pub diff: String,
 }
 
 /// One change to the machine. Each can be undone: see `apply`.
@@ -97,6 +125,32 @@ pub enum Step {
     Enable,
     Start,
     Restart,
+    /// Enables the helper that watches for a new certificate.
+    Watch,
+    /// Tries the site apart, writes it, tries the whole and lets nginx take it; `backup` keeps one that was changed by hand.
+    Site {
+        path: PathBuf,
+        #[serde(skip)]
+        text: String,
+        backup: Option<PathBuf>,
+        #[serde(skip)]
+        nginx: Nginx,
+        /// It runs, so that it is reloaded and not started.
+        running: bool,
+        /// Nobody else's: nginx holds them for our site alone.
+        #[serde(skip)]
+        ports: Vec<SocketAddr>,
+        #[serde(skip)]
+        scratch: PathBuf,
+    },
+    /// Takes a site of ours away again; `ports` are free afterwards.
+    Unsite {
+        path: PathBuf,
+        #[serde(skip)]
+        nginx: Nginx,
+        running: bool,
+        ports: Vec<SocketAddr>,
+    },
     Prune {
         releases: PathBuf,
         numbers: Vec<u64>,
@@ -112,6 +166,8 @@ pub struct Plan {
     pub after: Vec<Step>,
     /// Sentences for a person.
     pub notes: Vec<String>,
+    /// To be agreed to before anything is touched.
+    pub replaces: Vec<Replaced>,
 }
 
 impl Plan {
@@ -129,9 +185,20 @@ pub fn unit_path(name: &str) -> PathBuf {
     Path::new("/etc/systemd/system").join(format!("{name}.service"))
 }
 
+/// The unit that waits for a new certificate.
+pub fn watcher(name: &str) -> String {
+    format!("{name}-proxy.path")
+}
+
+/// Where the helpers lie: what waits, and what it starts.
+pub fn helper_paths(name: &str) -> [PathBuf; 2] {
+    let folder = Path::new("/etc/systemd/system");
+    [folder.join(watcher(name)), folder.join(format!("{name}-proxy.service"))]
+}
+
 /// Every folder and secret that a plan may make.
 pub fn makes(paths: &Paths) -> Vec<PathBuf> {
-    vec![paths.releases(), paths.certs(), paths.ca(), paths.log(), paths.run.clone(), paths.turn_secret(), paths.signal_key()]
+    vec![paths.releases(), paths.certs(), paths.ca(), paths.webroot(), paths.log(), paths.run.clone(), paths.turn_secret(), paths.signal_key()]
 }
 
 /// Fails before anything is touched: with the ports in the way, a unit of somebody else's, no room, or a state that the service could not see.
@@ -151,6 +218,7 @@ pub fn plan(want: &Want<'_>, facts: &Facts) -> Result<Plan, Failure> {
         refuse_a_full_disk(want, facts)?;
     }
     plan.change = change(want, facts, &wanted, kept.is_some(), &mut plan.notes);
+    plan.change.extend(site(want, facts, &mut plan.replaces));
     plan.ground = ground(want, facts);
     let number = kept.map_or(wanted.number, |current| current.number);
     let mut numbers = facts.releases.clone();
@@ -232,6 +300,12 @@ fn ground(want: &Want<'_>, facts: &Facts) -> Vec<Step> {
     if want.unit.is_some() {
         manifest.add_file(&unit_path(want.name));
     }
+    for (path, _) in &want.helpers {
+        manifest.add_file(path);
+    }
+    if let Some(site) = &want.site {
+        manifest.add_site(&site.path, sha256(site.text.as_bytes()));
+    }
     if manifest != facts.manifest {
         steps.insert(0, Step::Record { state: want.paths.state.clone(), manifest });
     }
@@ -243,6 +317,9 @@ fn folders(want: &Want<'_>, keeper: Keeper) -> Vec<(PathBuf, u32, bool)> {
     let paths = want.paths;
     let open = if want.is_root { 0o755 } else { 0o700 };
     let mut folders = vec![(paths.releases(), open, false), (paths.certs(), 0o700, true), (paths.ca(), 0o700, true)];
+    if want.site.is_some() {
+        folders.push((paths.webroot(), 0o755, true));
+    }
     match keeper {
         // Directly under /run systemd makes it, with the unit's RuntimeDirectory.
         Keeper::Systemd if paths.run.parent() == Some(Path::new("/run")) => {}
@@ -253,7 +330,7 @@ fn folders(want: &Want<'_>, keeper: Keeper) -> Vec<(PathBuf, u32, bool)> {
 }
 
 fn change(want: &Want<'_>, facts: &Facts, wanted: &Release, kept: bool, notes: &mut Vec<String>) -> Vec<Step> {
-    let mut steps = Vec::new();
+    let mut steps: Vec<Step> = facts.old_site.iter().cloned().collect();
     if !kept {
         let (config, unit, mode) = (want.config.clone(), want.unit.clone(), if want.is_root { 0o755 } else { 0o700 });
         steps.push(Step::Stage { releases: want.paths.releases(), release: wanted.clone(), binary: want.binary.into(), config, unit, mode });
@@ -268,6 +345,11 @@ fn change(want: &Want<'_>, facts: &Facts, wanted: &Release, kept: bool, notes: &
         }
         steps.push(Step::Unit { path, text: text.clone(), backup });
     }
+    let helpers = want.helpers.iter().filter(|(path, text)| facts.helpers.get(path).map(Vec::as_slice) != Some(text.as_bytes()));
+    let before = steps.len();
+    steps.extend(helpers.map(|(path, text)| Step::Unit { path: path.clone(), text: text.clone(), backup: None }));
+    let watch = !want.helpers.is_empty() && (steps.len() > before || !facts.watching);
+    steps.extend(watch.then_some(Step::Watch));
     if !kept {
         steps.push(Step::Activate { current: want.paths.current(), number: wanted.number });
     }
@@ -284,6 +366,33 @@ fn change(want: &Want<'_>, facts: &Facts, wanted: &Release, kept: bool, notes: &
         steps.push(if was_up { Step::Restart } else { Step::Start });
     }
     steps
+}
+
+/// Ours in nginx's folders, last: it leads to a service that answers, with a certificate that is there.
+fn site(want: &Want<'_>, facts: &Facts, replaces: &mut Vec<Replaced>) -> Option<Step> {
+    let site = want.site.as_ref()?;
+    let standing = facts.site.as_deref();
+    if standing == Some(site.text.as_bytes()) && site.running {
+        return None;
+    }
+    let known = facts.manifest.sites.get(&site.path).map(Vec::as_slice).unwrap_or_default();
+    let by_hand = standing.filter(|bytes| *bytes != site.text.as_bytes() && !known.contains(&sha256(bytes)));
+    let file = site.path.file_name().unwrap_or_default().to_string_lossy();
+    let backup = by_hand.map(|_| want.paths.state.join(format!("{file}.by-hand-{}", want.now)));
+    if let (Some(bytes), Some(backup)) = (by_hand, &backup) {
+        let shown = site.path.display().to_string();
+        let diff = diff::unified((&shown, &String::from_utf8_lossy(bytes)), ("ours", &site.text));
+        replaces.push(Replaced { path: site.path.clone(), backup: backup.clone(), diff });
+    }
+    Some(Step::Site {
+        path: site.path.clone(),
+        text: site.text.clone(),
+        backup,
+        nginx: site.nginx.clone(),
+        running: site.running,
+        ports: site.ports.clone(),
+        scratch: want.paths.state.join(".nginx-test"),
+    })
 }
 
 impl fmt::Display for Step {
@@ -304,6 +413,10 @@ impl fmt::Display for Step {
             Self::Enable => f.write_str("enable the service at boot"),
             Self::Start => f.write_str("start the service"),
             Self::Restart => f.write_str("restart the service"),
+            Self::Watch => f.write_str("watch for a new certificate, so that nginx takes it"),
+            Self::Site { path, running: true, .. } => write!(f, "write {}, test it and reload nginx", path.display()),
+            Self::Site { path, .. } => write!(f, "write {}, test it and start nginx", path.display()),
+            Self::Unsite { path, .. } => write!(f, "remove {} and reload nginx", path.display()),
             Self::Prune { numbers, .. } => write!(f, "remove old releases: {}", numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")),
         }
     }
@@ -316,11 +429,13 @@ pub(super) mod tests {
 
     use expect_test::{Expect, expect};
 
-    use super::{Plan, Step, Want, plan, unit_path};
+    use super::{Plan, Want, WantedSite, plan, unit_path};
     use crate::config::Paths;
     use crate::deploy::facts::{Facts, Keeper, Running, UnitFact};
     use crate::deploy::manifest::Manifest;
     use crate::deploy::release::Release;
+    use crate::host::nginx::Nginx;
+    use crate::host::script::Script;
     use crate::host::sha256;
 
     pub(in crate::deploy) fn root_paths() -> Paths {
@@ -339,6 +454,8 @@ pub(super) mod tests {
             version: "0.1.0",
             config: "name = \"rtcctl\"\n".into(),
             unit: Some("[Service]\n".into()),
+            site: None,
+            helpers: Vec::new(),
             own_turn_secret: true,
             now: 1000,
         }
@@ -354,6 +471,10 @@ pub(super) mod tests {
             current_link: None,
             current_unit: None,
             unit: UnitFact::default(),
+            helpers: BTreeMap::new(),
+            watching: false,
+            site: None,
+            old_site: None,
             user_uid: None,
             existing: BTreeMap::new(),
             manifest: Manifest { folders: vec!["/var/lib/rtcctl".into()], ..Manifest::default() },
@@ -390,6 +511,7 @@ pub(super) mod tests {
                 folders: std::iter::once(want.paths.state.clone()).chain(folders).collect(),
                 files: vec![unit_path("rtcctl")],
                 user: Some("rtcctl".into()),
+                ..Manifest::default()
             },
             ..nothing()
         }
@@ -517,6 +639,52 @@ pub(super) mod tests {
                 note: /etc/systemd/system/rtcctl.service was changed by hand; that version is kept as /var/lib/rtcctl/rtcctl.service.by-hand-1000
             "#]],
         );
+    }
+
+    fn with_site(paths: &Paths) -> Want<'_> {
+        let host = Script::new(|_| Ok(String::new()));
+        let nginx = Nginx::find(&host).unwrap().unwrap();
+        let path = "/etc/nginx/sites-enabled/zz-rtcctl.conf".into();
+        let site = WantedSite { path, text: "# ours\n".into(), nginx, running: true, ports: Vec::new() };
+        Want { site: Some(site), helpers: vec![("/etc/systemd/system/rtcctl-proxy.path".into(), "[Path]\n".into())], ..want(paths) }
+    }
+
+    #[test]
+    fn the_site_comes_last_and_only_when_it_is_not_there() {
+        let paths = root_paths();
+        let want = with_site(&paths);
+        let mut facts = done(&want);
+        check(
+            &plan(&want, &facts).unwrap(),
+            expect![[r#"
+            write down what is made in /var/lib/rtcctl/manifest.json
+            make folder /var/lib/rtcctl/webroot (0755, owner rtcctl)
+            write /etc/systemd/system/rtcctl-proxy.path and reload systemd
+            watch for a new certificate, so that nginx takes it
+            write /etc/nginx/sites-enabled/zz-rtcctl.conf, test it and reload nginx
+        "#]],
+        );
+        facts.manifest.add_site(Path::new("/etc/nginx/sites-enabled/zz-rtcctl.conf"), sha256(b"# ours\n"));
+        facts.manifest.add_file(Path::new("/etc/systemd/system/rtcctl-proxy.path"));
+        facts.existing.insert(paths.webroot(), 999);
+        facts.helpers.insert("/etc/systemd/system/rtcctl-proxy.path".into(), b"[Path]\n".to_vec());
+        (facts.watching, facts.site) = (true, Some(b"# ours\n".to_vec()));
+        assert!(plan(&want, &facts).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_site_changed_by_hand_is_shown_asked_about_and_kept() {
+        let paths = root_paths();
+        let want = with_site(&paths);
+        let path = Path::new("/etc/nginx/sites-enabled/zz-rtcctl.conf");
+        let mut facts = done(&want);
+        facts.manifest.add_site(path, sha256(b"# older\n"));
+        facts.site = Some(b"# older\n".to_vec());
+        assert!(plan(&want, &facts).unwrap().replaces.is_empty(), "an older one of ours is nobody's work");
+        facts.site = Some(b"# ours\n# and mine\n".to_vec());
+        let plan = plan(&want, &facts).unwrap();
+        assert_eq!(plan.replaces[0].backup, paths.state.join("zz-rtcctl.conf.by-hand-1000"));
+        assert!(plan.replaces[0].diff.ends_with("\n # ours\n-# and mine\n"), "{}", plan.replaces[0].diff);
     }
 
     #[test]

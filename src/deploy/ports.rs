@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::config::model::Proxy;
 use crate::host::ports::{Answer, Protocol};
 use crate::ui::{Exit, Failure};
 
@@ -40,11 +41,36 @@ pub struct PortFact {
 
 /// Every listener that the service cannot do without, on every address of `site.listen`.
 pub fn wanted(config: &Config) -> Vec<Wanted> {
-    let mut ports = vec![(config.site.https_port, Protocol::Tcp, "site.https_port")];
-    ports.extend(config.site.http_port.map(|port| (port, Protocol::Tcp, "site.http_port")));
+    let mut ports = if config.site.proxy == Proxy::None { of_page(config) } else { Vec::new() };
     for port in &config.turn.ports {
         ports.extend([(*port, Protocol::Udp, "turn.ports"), (*port, Protocol::Tcp, "turn.ports")]);
     }
+    ports.extend(config.turn.tls_ports.iter().map(|port| (*port, Protocol::Tcp, "turn.tls_ports")));
+    let mut wanted = everywhere(config, &ports);
+    if config.site.proxy != Proxy::None {
+        wanted.push(Wanted { address: config.site.backend, protocol: Protocol::Tcp, key: "site.backend" });
+    }
+    wanted
+}
+
+/// Those that a proxy listens on for us.
+pub fn of_proxy(config: &Config) -> Vec<Wanted> {
+    if config.site.proxy == Proxy::None { Vec::new() } else { everywhere(config, &of_page(config)) }
+}
+
+/// Addresses of the page, whoever listens there.
+pub fn everything_of_page(config: &Config) -> Vec<SocketAddr> {
+    everywhere(config, &of_page(config)).into_iter().map(|wanted| wanted.address).collect()
+}
+
+type Port = (u16, Protocol, &'static str);
+
+fn of_page(config: &Config) -> Vec<Port> {
+    let http = config.site.http_port.map(|port| (port, Protocol::Tcp, "site.http_port"));
+    std::iter::once((config.site.https_port, Protocol::Tcp, "site.https_port")).chain(http).collect()
+}
+
+fn everywhere(config: &Config, ports: &[Port]) -> Vec<Wanted> {
     let at =
         |ip: &IpAddr| ports.iter().map(|(port, protocol, key)| Wanted { address: (*ip, *port).into(), protocol: *protocol, key }).collect::<Vec<_>>();
     config.site.listen.iter().flat_map(at).collect()
@@ -117,11 +143,12 @@ fn ways_on(PortFact { wanted, answer }: &PortFact) -> Vec<String> {
     let free = match wanted.key {
         "site.https_port" => format!("take another port: rtcctl up --set site.https_port={HIGH_HTTPS}"),
         "site.http_port" => format!("take another port: rtcctl up --set site.http_port={HIGH_HTTP}"),
-        _ => {
-            // Beside a low port lies another that needs the same right.
-            let other = if wanted.address.port() < 1024 { TURN } else { wanted.address.port().checked_add(1).unwrap_or(TURN) };
-            format!("take another port: rtcctl up --set 'turn.ports=[{other}]'")
+        "turn.tls_ports" => format!("take another port: rtcctl up --set 'turn.tls_ports=[{}]'", wanted.address.port().wrapping_add(1)),
+        "site.backend" => {
+            let next = SocketAddr::new(wanted.address.ip(), wanted.address.port().wrapping_add(1));
+            format!("take another port: rtcctl up --set site.backend={next}")
         }
+        _ => format!("take another port: rtcctl up --set 'turn.ports=[{}]'", wanted.address.port().wrapping_add(1)),
     };
     match answer {
         Answer::Held(holder) => {
@@ -141,8 +168,9 @@ fn ways_on(PortFact { wanted, answer }: &PortFact) -> Vec<String> {
 mod tests {
     use std::net::SocketAddr;
 
-    use super::{PortFact, Wanted, obstacles, settle, wanted};
+    use super::{PortFact, Wanted, low, obstacles, of_proxy, settle, wanted};
     use crate::config::Config;
+    use crate::config::model::Proxy;
     use crate::host::ports::{Answer, Holder, HolderProcess, Protocol};
 
     #[test]
@@ -151,6 +179,16 @@ mod tests {
         let v4 = ["0.0.0.0:443 tcp", "0.0.0.0:80 tcp", "0.0.0.0:3478 udp", "0.0.0.0:3478 tcp"];
         let v6 = ["[::]:443 tcp", "[::]:80 tcp", "[::]:3478 udp", "[::]:3478 tcp"];
         assert_eq!(shown, [v4, v6].concat());
+    }
+
+    #[test]
+    fn behind_a_proxy_the_page_has_one_listener_on_loopback() {
+        let mut config = Config::default();
+        (config.site.proxy, config.turn.tls_ports, config.site.listen) = (Proxy::Nginx, vec![5349], vec![[0, 0, 0, 0].into()]);
+        let shown = |all: Vec<Wanted>| all.iter().map(|w| format!("{} {}", w.address, w.protocol)).collect::<Vec<_>>();
+        assert_eq!(shown(wanted(&config)), ["0.0.0.0:3478 udp", "0.0.0.0:3478 tcp", "0.0.0.0:5349 tcp", "127.0.0.1:8480 tcp"]);
+        assert_eq!(shown(of_proxy(&config)), ["0.0.0.0:443 tcp", "0.0.0.0:80 tcp"]);
+        assert!(!low(&config));
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub trait Service {
     fn stop(&self) -> anyhow::Result<()>;
     fn enable(&self) -> anyhow::Result<()>;
     fn disable(&self) -> anyhow::Result<()>;
+    /// Enables the helper that lets nginx take a new certificate.
+    fn watch(&self) -> anyhow::Result<()>;
+    fn unwatch(&self) -> anyhow::Result<()>;
     /// Of the daemon that answers now.
     fn pid(&self) -> Option<u32>;
     /// Waits until a daemon with another pid than `before` is ready.
@@ -159,6 +162,21 @@ impl Service for Installed<'_> {
     fn disable(&self) -> anyhow::Result<()> {
         if self.keeper == Keeper::Systemd && self.has_unit()? {
             self.systemctl(&["disable", "--quiet"])?;
+        }
+        Ok(())
+    }
+
+    fn watch(&self) -> anyhow::Result<()> {
+        self.host.run(&Cmd::new(["systemctl", "enable", "--quiet", "--now", &super::plan::watcher(&self.name)]))?;
+        Ok(())
+    }
+
+    /// Not an error when it is gone.
+    fn unwatch(&self) -> anyhow::Result<()> {
+        let unit = super::plan::watcher(&self.name);
+        let [path, _] = super::plan::helper_paths(&self.name);
+        if self.keeper == Keeper::Systemd && self.host.entry(&path)?.is_some() {
+            self.host.run(&Cmd::new(["systemctl", "disable", "--quiet", "--now", &unit]))?;
         }
         Ok(())
     }

@@ -56,6 +56,11 @@ impl Script {
         self.things.borrow().clone()
     }
 
+    /// Puts a machine back that [`Script::things`] gave.
+    pub fn set_things(&self, things: BTreeMap<PathBuf, Thing>) {
+        self.things.replace(things);
+    }
+
     fn act(&self, what: String, path: &Path) -> Result<(), HostError> {
         self.count(what).map_err(|cause| file_error("change", path, cause))
     }

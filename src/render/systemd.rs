@@ -8,6 +8,9 @@ use super::engine::{RenderError, fill};
 
 const TEMPLATE: &str = include_str!("../../templates/systemd/rtcctl.service");
 
+const PROXY_PATH: &str = include_str!("../../templates/systemd/proxy.path");
+const PROXY_SERVICE: &str = include_str!("../../templates/systemd/proxy.service");
+
 /// What the unit depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Unit<'a> {
@@ -37,11 +40,17 @@ pub fn unit(unit: &Unit<'_>) -> Result<String, RenderError> {
     fill("systemd/rtcctl.service", TEMPLATE, values)
 }
 
+/// The units that let nginx take a new certificate, which the service itself, having no such right, could not: `.path` and `.service`.
+pub fn proxy_units(name: &str, certificate_mark: &Path, nginx: &str) -> Result<[String; 2], RenderError> {
+    let values = || context! { name => name, certificate => certificate_mark.to_string_lossy(), nginx => nginx };
+    Ok([fill("systemd/proxy.path", PROXY_PATH, values())?, fill("systemd/proxy.service", PROXY_SERVICE, values())?])
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use super::{Unit, unit};
+    use super::{Unit, proxy_units, unit};
 
     fn usual() -> Unit<'static> {
         Unit { name: "rtcctl", user: "rtcctl", state: Path::new("/var/lib/rtcctl"), run: Path::new("/run/rtcctl"), low_ports: true }
@@ -69,6 +78,15 @@ mod tests {
         assert_eq!(lines(&text, "ReadWritePaths"), [r#""/srv/my calls/certs" "/srv/my calls/ca""#, r#""/srv/my calls/run""#]);
         assert!(lines(&text, "RuntimeDirectory").is_empty());
         assert_eq!(lines(&text, "CapabilityBoundingSet"), [""]);
+    }
+
+    #[test]
+    fn a_new_certificate_reloads_nginx_and_a_broken_configuration_does_not() {
+        let [path, service] = proxy_units("rtcctl", Path::new("/run/rtcctl/certificate"), "nginx").unwrap();
+        assert_eq!(lines(&path, "PathChanged"), ["/run/rtcctl/certificate"]);
+        assert_eq!(lines(&service, "ExecCondition"), [r#""nginx" -t -q"#]);
+        assert_eq!(lines(&service, "ExecStart"), [r#""nginx" -s reload"#]);
+        assert!(proxy_units("rtcctl", Path::new("/run/x\nUnit=evil.service"), "nginx").is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::book::Book;
 use super::certificate::{self, Live};
 use super::http::View;
 use super::origin;
+use super::proxy;
 use super::relayed;
 use crate::config::{Config, Paths, SiteNames};
 use crate::host::Machine;
@@ -97,6 +98,10 @@ impl Keeper {
         match refreshed.map_err(anyhow::Error::from).and_then(|result| result) {
             Ok(live) => {
                 self.seen.names = names;
+                if live.facts != **self.book.certificate.load() {
+                    let (config, paths) = (Arc::clone(&self.config), self.paths.clone());
+                    self.book.notes.set("proxy", tokio::task::spawn_blocking(move || proxy::tell(&config, &paths)).await.unwrap_or_default());
+                }
                 Ok(self.tell(live))
             }
             Err(error) => {

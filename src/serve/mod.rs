@@ -16,6 +16,7 @@ mod keeper;
 mod listen;
 mod open;
 mod origin;
+mod proxy;
 mod relayed;
 mod scrape;
 mod seats;

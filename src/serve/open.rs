@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use super::certificate::{self, Live};
 use super::claim::{self, Claim};
 use super::listen::{self, Listeners};
+use super::proxy;
 use crate::config::model::Proxy;
 use crate::config::{Config, Paths, Secret, SiteNames};
 use crate::host::{Machine, files};
@@ -70,6 +71,8 @@ pub(super) fn open(config: &Config, paths: &Paths) -> Result<Opened, Failure> {
     let swap = Arc::new(Swap::default());
     let stamp = certificate::stamp(config);
     let live = certificate::refresh(config, paths, &names, &swap)?;
+    // It may hold an older one in its memory.
+    notes.extend(proxy::tell(config, paths));
     Ok(Opened { claim, admin, ports, metrics, turn_secret, signal_key, machine, names, swap, live, stamp, notes })
 }
 

@@ -3,7 +3,7 @@
 mod site;
 pub(super) mod words;
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
 use serde::Serialize;
@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 use self::site::{Certificate, Site};
 use super::call::{self, HostLink, LINK_LIFE};
 use super::cx::Cx;
-use crate::config::model::RoomOpeners;
+use crate::config::model::Proxy;
 use crate::deploy::apply::{StepFailed, Work};
 use crate::deploy::history;
-use crate::deploy::plan::Plan;
+use crate::deploy::plan::{Plan, Step};
 use crate::deploy::service::{Installed, Service};
 use crate::deploy::state::State;
 use crate::host::Local;
@@ -26,6 +26,10 @@ use crate::ui::{Exit, Failure, Ui};
 
 /// The whole proof; on a machine of its own it takes a tenth of a second.
 const PROOF_DEADLINE: Duration = Duration::from_secs(15);
+
+/// How long nginx may take to do what it was told, and how often it is looked at meanwhile.
+const NGINX_RELOAD: Duration = Duration::from_secs(3);
+const PROVE_AGAIN: Duration = Duration::from_millis(50);
 
 #[derive(Args)]
 pub(super) struct UpArgs {
@@ -63,10 +67,11 @@ pub(super) fn run(cx: &Cx, args: UpArgs) -> Result<(), Failure> {
         return dry_run(&cx.ui, &site);
     }
     site.ask_about_other_states(&cx.ui)?;
+    site.offer_nginx(&cx.ui)?;
     let interrupt = Interrupt::listen()?;
     let state =
         State::open(&site.paths.state, site.mode(), &words::owner("rtcctl up"), cx.timeout()).map_err(|error| words::not_opened(&site, error))?;
-    let planned = site.plan(&state.made);
+    let planned = site.plan(&state.made).and_then(|plan| agreed(&cx.ui, plan));
     let plan = match planned {
         Ok(plan) => plan,
         Err(failure) => {
@@ -76,6 +81,18 @@ pub(super) fn run(cx: &Cx, args: UpArgs) -> Result<(), Failure> {
     };
     let up = Up { cx, site: &site, plan, interrupt: &interrupt };
     up.run(state, !args.no_test_call)
+}
+
+/// Nobody's work is overwritten without a word.
+fn agreed(ui: &Ui, plan: Plan) -> Result<Plan, Failure> {
+    for replaced in &plan.replaces {
+        let (path, backup) = (replaced.path.display(), replaced.backup.display());
+        ui.say(replaced.diff.trim_end());
+        if !ui.confirm(&format!("{path} was changed by hand: write ours, and keep that version as {backup}"), "--yes")? {
+            return Err(Failure::new(Exit::Usage, format!("nothing was changed: {path} stays as it is")));
+        }
+    }
+    Ok(plan)
 }
 
 fn dry_run(ui: &Ui, site: &Site) -> Result<(), Failure> {
@@ -95,6 +112,10 @@ fn dry_run(ui: &Ui, site: &Site) -> Result<(), Failure> {
         return ui.out(format!("nothing to do: {} runs as wanted", site.config.name));
     }
     let certificate = format!("certificate for {}", words::names(&site.names.all));
+    for replaced in &plan.replaces {
+        ui.warn(format!("{} was changed by hand; that version would be kept as {}", replaced.path.display(), replaced.backup.display()));
+        ui.say(replaced.diff.trim_end());
+    }
     let lines =
         plan.ground.iter().map(ToString::to_string).chain([certificate]).chain(plan.change.iter().chain(&plan.after).map(ToString::to_string));
     ui.out(lines.collect::<Vec<_>>().join("\n"))?;
@@ -178,9 +199,30 @@ impl Up<'_> {
             return Ok((certificate, None));
         }
         let step = ui.step("proof");
-        let proof = self.prove(&certificate)?;
-        step.ok(words::proof(&proof));
-        Ok((certificate, Some(proof)))
+        match self.prove_in_time(&certificate) {
+            Ok(proof) => {
+                step.ok(words::proof(&proof));
+                Ok((certificate, Some(proof)))
+            }
+            // A proxy that we may not touch leads here when its operator lets it; until then nothing here is wrong.
+            Err(Broke::Proof(broken)) if site.config.site.proxy == Proxy::Other && !matches!(broken.step, probe::Step::Relay(_)) => {
+                step.warn(format!("your proxy does not lead here yet: {}: {}", broken.url, broken.cause));
+                Ok((certificate, None))
+            }
+            Err(broke) => Err(broke),
+        }
+    }
+
+    /// nginx says that it will take a site before it has done so.
+    fn prove_in_time(&self, certificate: &Certificate) -> Result<Proof, Broke> {
+        let reloads = self.plan.change.iter().any(|step| matches!(step, Step::Site { .. }));
+        let patience = Instant::now() + if reloads { NGINX_RELOAD } else { Duration::ZERO };
+        loop {
+            match self.prove(certificate) {
+                Err(Broke::Proof(_)) if Instant::now() < patience => std::thread::sleep(PROVE_AGAIN),
+                proven => return proven,
+            }
+        }
     }
 
     fn prove(&self, certificate: &Certificate) -> Result<Proof, Broke> {
@@ -275,6 +317,12 @@ impl Up<'_> {
         }
         for line in invited.iter().flat_map(words::first_host).chain(words::next(site)) {
             ui.say(line);
+        }
+        if site.config.site.proxy == Proxy::Other && proof.is_none() {
+            ui.say(format!("Tell your proxy to lead to {}, then prove it with rtcctl up:", site.config.site.backend));
+            for snippet in site.snippets() {
+                ui.say(format!("\n{}", snippet.trim_end()));
+            }
         }
         Ok(())
     }

@@ -10,11 +10,15 @@ use serde::Serialize;
 use super::words;
 use crate::cert;
 use crate::cli::cx::Cx;
-use crate::config::model::Authority;
-use crate::config::{Config, HostName, Paths, SiteNames};
+use crate::cli::front;
+use crate::config::model::{Address, Authority, Proxy};
+use crate::config::{self, Config, HostName, Paths, SiteNames};
 use crate::deploy::facts::{self, Keeper};
-use crate::deploy::plan::{self, Plan, Want};
+use crate::deploy::manifest::Manifest;
+use crate::deploy::plan::{self, Plan, Want, WantedSite};
 use crate::deploy::ports;
+use crate::deploy::proxy::{self, Around};
+use crate::host::nginx::Nginx;
 use crate::host::ports::{Answer, Protocol, try_listen};
 use crate::host::{Host, Local, Machine};
 use crate::render::systemd;
@@ -79,7 +83,9 @@ impl Site {
     pub(super) fn plan(&self, made: &[PathBuf]) -> Result<Plan, Failure> {
         let config = &self.config;
         let user = (self.keeper == Keeper::Systemd).then_some(config.name.as_str());
-        let mut facts = facts::look(&Local, config, &self.paths, self.keeper, user).map_err(anyhow::Error::from)?;
+        let around = self.around()?;
+        let mut facts = facts::look(&Local, config, &self.paths, self.keeper, user, around.as_ref()).map_err(anyhow::Error::from)?;
+        let (site, helpers) = self.in_front(around, &mut facts.notes)?;
         for folder in made {
             facts.manifest.add_folder(folder);
         }
@@ -103,10 +109,80 @@ impl Site {
             version: env!("CARGO_PKG_VERSION"),
             config: config.to_toml(),
             unit,
+            site,
+            helpers,
             own_turn_secret: config.turn.secret_file.is_none(),
             now: words::seconds(SystemTime::now()),
         };
         plan::plan(&want, &facts)
+    }
+
+    /// nginx, where it is wanted or has a site of ours from before; refused where it is in no state to be given one.
+    fn around(&self) -> Result<Option<Around>, Failure> {
+        let wanted = self.config.site.proxy == Proxy::Nginx;
+        let (manifest, _) = Manifest::load(&Local, &self.paths.state).map_err(anyhow::Error::from)?;
+        if !wanted && manifest.sites.is_empty() {
+            return Ok(None);
+        }
+        if !self.is_root {
+            return Err(Failure::new(Exit::Resource, "nginx can be given a site by root only").hint("run it as root: sudo rtcctl up"));
+        }
+        let Some(nginx) = Nginx::find(&Local).map_err(anyhow::Error::from)? else {
+            return if wanted { Err(no_nginx()) } else { Ok(None) };
+        };
+        let around = proxy::look(&Local, nginx, &self.config.name)?;
+        if wanted || around.standing.is_some() {
+            around.refuse(manifest.sites.contains_key(&around.path))?;
+        }
+        Ok(Some(around))
+    }
+
+    /// The site and what keeps it fresh.
+    fn in_front(&self, around: Option<Around>, notes: &mut Vec<String>) -> Result<(Option<WantedSite>, Vec<(PathBuf, String)>), Failure> {
+        let config = &self.config;
+        let Some(around) = around.filter(|_| config.site.proxy == Proxy::Nginx) else { return Ok((None, Vec::new())) };
+        let place = around.place(config, &self.names.all)?;
+        let unchanged = around.standing.is_some();
+        notes.extend(place.notes.iter().filter(|_| !unchanged).cloned());
+        let text = front::nginx_site(config, &self.paths, around.nginx.version, &around.nginx.error_log, &place).map_err(anyhow::Error::from)?;
+        let helpers = match self.keeper {
+            Keeper::Supervisor => Vec::new(),
+            Keeper::Systemd => {
+                let units = systemd::proxy_units(&config.name, &self.paths.certificate_mark(), &around.nginx.program).map_err(anyhow::Error::from)?;
+                plan::helper_paths(&config.name).into_iter().zip(units).collect()
+            }
+        };
+        let ports = around.alone(ports::everything_of_page(config));
+        let site = WantedSite { path: around.path, text, nginx: around.nginx, running: around.running, ports };
+        Ok((Some(site), helpers))
+    }
+
+    /// Offers to install nginx where it is wanted and missing.
+    pub(super) fn offer_nginx(&self, ui: &Ui) -> Result<(), Failure> {
+        if self.config.site.proxy != Proxy::Nginx || !self.is_root || Nginx::find(&Local).map_err(anyhow::Error::from)?.is_some() {
+            return Ok(());
+        }
+        let Some(install) = proxy::installer(&Local) else { return Err(no_nginx()) };
+        if !ui.confirm(&format!("nginx is not installed: install it with {install}"), "--yes").map_err(|failure| failure.hint(OTHERWISE))? {
+            return Err(Failure::new(Exit::Usage, "nothing was installed, nothing was started").hint(OTHERWISE));
+        }
+        let step = ui.step("nginx");
+        match Local.run(&install) {
+            Ok(_) => step.ok(format!("installed: {install}")),
+            Err(error) => {
+                step.fail(error.to_string());
+                return Err(Failure::new(Exit::Resource, format!("nginx was not installed: {error}"))
+                    .hint("bring the package lists up to date first: apt-get update")
+                    .hint(OTHERWISE));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the operator's own proxy must be told, one text each.
+    pub(super) fn snippets(&self) -> Vec<String> {
+        let made = front::snippets(&self.config, &self.paths, &self.names.all);
+        made.map_or_else(|error| vec![error.to_string()], |made| made.into_iter().map(|(_, text)| text).collect())
     }
 
     /// Issues, renews or loads it.
@@ -150,6 +226,12 @@ impl Site {
         let state = home.join(".local/state").join(name);
         has_release(&state).then_some((sudo_user, state))
     }
+}
+
+const OTHERWISE: &str = "or do without: rtcctl up --set site.proxy=none";
+
+fn no_nginx() -> Failure {
+    Failure::new(Exit::Resource, "nginx is not installed").hint("install it, or let rtcctl up do it").hint(OTHERWISE)
 }
 
 fn use_it(whose: &str, state: &Path) -> String {

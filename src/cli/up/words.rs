@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Broke;
 use super::site::{Certificate, Site};
-use crate::cli::call::HostLink;
+use crate::cli::front;
 use crate::config::HostName;
 use crate::config::model::{Authority, Transport};
 use crate::config::{Config, HostName};
@@ -42,7 +42,7 @@ pub(super) fn plan(site: &Site, plan: &Plan) -> String {
         Authority::Files { .. } => "certificate from files",
     };
     let turn = config.turn.ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
-    let what = format!("{authority}, https {}, turn {turn}, relay {}", config.site.https_port, config.turn.relay_ports);
+    let what = format!("{authority}, https {}, turn {turn}, relay {}", front::https(config), config.turn.relay_ports);
     let place = format!("this machine, {}", site.names.primary);
     if plan.is_empty() { format!("{place}: nothing to do ({what})") } else { format!("{place}: {what}") }
 }

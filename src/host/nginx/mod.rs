@@ -115,6 +115,11 @@ impl Nginx {
         self.cmd(&["-s", "reload"])
     }
 
+    /// Ends when its connections have.
+    pub fn quit(&self) -> Cmd {
+        self.cmd(&["-s", "quit"])
+    }
+
     pub fn start(&self) -> Cmd {
         self.cmd(&[])
     }
@@ -139,6 +144,19 @@ impl Nginx {
             Err(Stopped::Words(words)) => Ok(Err(words)),
         }
     }
+}
+
+/// systemd runs, and knows an nginx.
+pub fn has_unit(host: &dyn Host) -> Result<bool, HostError> {
+    if host.entry(Path::new("/run/systemd/system"))?.is_none() {
+        return Ok(false);
+    }
+    for folder in ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"] {
+        if host.entry(&Path::new(folder).join("nginx.service"))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What nginx says of an error, without its time stamps.
