@@ -43,6 +43,9 @@ _rtcctl() {
             rtcctl,man)
                 cmd="rtcctl__subcmd__man"
                 ;;
+            rtcctl,render)
+                cmd="rtcctl__subcmd__render"
+                ;;
             rtcctl,serve)
                 cmd="rtcctl__subcmd__serve"
                 ;;
@@ -95,7 +98,7 @@ _rtcctl() {
 
     case "${cmd}" in
         rtcctl)
-            opts="-c -q -v -y -h -V --config --state --json --quiet --verbose --color --yes --no-input --timeout --help --version up down doctor explain status logs cert config serve supervise completions man"
+            opts="-c -q -v -y -h -V --config --state --json --quiet --verbose --color --yes --no-input --timeout --help --version up down status logs cert config render serve supervise completions man"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -808,6 +811,40 @@ _rtcctl() {
             ;;
         rtcctl__subcmd__man)
             opts="-c -q -v -y -h -V --config --state --json --quiet --verbose --color --yes --no-input --timeout --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rtcctl__subcmd__render)
+            opts="-c -q -v -y -h -V --diff --config --state --json --quiet --verbose --color --yes --no-input --timeout --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -47,6 +47,7 @@ complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "logs" -d 'What the se
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "call" -d 'Links that let people in: the right to open rooms'
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "cert" -d 'Issue, list and show certificates; hand out and trust the local CA'
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "config" -d 'The resolved config, its check, its schema, an annotated example'
+complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "render" -d 'The files for nginx, systemd and compose, without touching the system'
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "serve" -d 'The daemon in the foreground; what systemd runs'
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "supervise" -d 'Keeps `serve` alive where there is no systemd'
 complete -c rtcctl -n "__fish_rtcctl_needs_command" -f -a "completions" -d 'Completion script for a shell'
@@ -361,6 +362,20 @@ complete -c rtcctl -n "__fish_rtcctl_using_subcommand config; and __fish_seen_su
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand config; and __fish_seen_subcommand_from example" -l no-input -d 'Never ask; a question becomes an error that names the flag'
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand config; and __fish_seen_subcommand_from example" -s h -l help -d 'Print help'
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand config; and __fish_seen_subcommand_from example" -s V -l version -d 'Print version'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand render" -s c -l config -d 'The config file [default: ./rtcctl.toml, then the user\'s, then that of /etc/rtcctl, then the one `up` applied]' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand render" -l state -d 'Where certificates, secrets and releases are kept' -r -F
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand render" -l color -d 'Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand render" -l timeout -d 'How long to wait for a lock or a service, as "30s" [default: 30s]' -r
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand render" -l diff -d 'Show what differs, and exit 1 if anything does: against DIR, or without it against what is installed'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand render" -l json -d 'One JSON object on stdout instead of text'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand render" -s q -l quiet -d 'Only data, warnings and errors'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand render" -s v -l verbose -d 'Say more; twice for everything'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand render" -s y -l yes -d 'Answer every question with yes'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand render" -l no-input -d 'Never ask; a question becomes an error that names the flag'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand render" -s h -l help -d 'Print help'
+complete -c rtcctl -n "__fish_rtcctl_using_subcommand render" -s V -l version -d 'Print version'
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand serve" -s c -l config -d 'The config file [default: ./rtcctl.toml, then the user\'s, then that of /etc/rtcctl, then the one `up` applied]' -r -F
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand serve" -l state -d 'Where certificates, secrets and releases are kept' -r -F
 complete -c rtcctl -n "__fish_rtcctl_using_subcommand serve" -l color -d 'Colour on stderr: auto asks the terminal, NO_COLOR and CLICOLOR_FORCE' -r -f -a "auto\t''

@@ -9,7 +9,7 @@ mod cert;
 mod cli;
 mod config;
 mod deploy;
-mod doctor;
+mod nginx;
 mod probe;
 mod readme;
 mod relay;
