@@ -101,7 +101,7 @@ fn for_nginx(config: &Config, paths: &Paths, names: &[crate::config::HostName]) 
     let program = found.as_ref().map_or("nginx", |nginx| nginx.program.as_str()).to_owned();
     let (text, installed) = match found {
         Some(nginx) => {
-            let around = proxy::look(&Local, nginx, &config.name)?;
+            let around = proxy::look_without_test(&Local, nginx, &config.name)?;
             let place = around.place(config, names)?;
             (front::nginx_site(config, paths, around.nginx.version, &around.nginx.error_log, &place).map_err(wrong)?, Some(around.path))
         }
@@ -137,7 +137,7 @@ fn write(cx: &Cx, files: &[Rendered], dir: &Path) -> Result<(), Failure> {
         let path = dir.join(file.file);
         let folder = path.parent().unwrap_or(dir);
         std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-        Local.write(&path, file.text.as_bytes(), 0o644).map_err(anyhow::Error::from)?;
+        std::fs::write(&path, &file.text).with_context(|| format!("write {}", path.display()))?;
     }
     if cx.ui.is_json() {
         let shown: Vec<_> = files.iter().map(|f| Shown { file: f.file, installed: f.installed.as_deref(), text: None, diff: None }).collect();

@@ -61,13 +61,18 @@ pub fn installer(host: &dyn Host) -> Option<Cmd> {
 
 /// Fails where no folder for sites is included, or where its configuration cannot be read.
 pub fn look(host: &dyn Host, nginx: Nginx, name: &str) -> Result<Around, Failure> {
+    let broken = nginx.test(host).map_err(anyhow::Error::from)?.err().unwrap_or_default();
+    Ok(Around { broken, ..look_without_test(host, nginx, name)? })
+}
+
+/// The same for who only wants to know what is there: nginx's own test wants root.
+pub fn look_without_test(host: &dyn Host, nginx: Nginx, name: &str) -> Result<Around, Failure> {
     let world = |error: HostError| Failure::from(anyhow::Error::from(error));
-    let broken = nginx.test(host).map_err(world)?.err().unwrap_or_default();
     let read = |without: Option<&Path>| nginx.sites(host, without).map_err(world)?.map_err(|words| unreadable(&words));
     let path = site_path(host, &read(None)?, name).map_err(world)?.ok_or_else(|| no_folder(&nginx))?;
     let sites = read(Some(&path))?;
     let (running, standing) = (nginx.is_running(host, &sites).map_err(world)?, host.read(&path).map_err(world)?);
-    Ok(Around { nginx, running, sites, path, standing, broken })
+    Ok(Around { nginx, running, sites, path, standing, broken: Vec::new() })
 }
 
 /// The last folder that is included, and a name that comes last in it: whoever comes first is nginx's choice for those who name no site, and that
@@ -75,7 +80,7 @@ pub fn look(host: &dyn Host, nginx: Nginx, name: &str) -> Result<Around, Failure
 fn site_path(host: &dyn Host, sites: &Sites, name: &str) -> Result<Option<PathBuf>, HostError> {
     for pattern in sites.includes.iter().rev() {
         let takes_ours = pattern.file_name().is_some_and(|part| part == "*" || part == "*.conf");
-        let folder = pattern.parent().unwrap_or(Path::new("/"));
+        let folder = pattern.parent().unwrap_or_else(|| Path::new("/"));
         if takes_ours && host.entry(folder)?.is_some() {
             return Ok(Some(folder.join(format!("zz-{name}.conf"))));
         }

@@ -1,7 +1,7 @@
 //! nginx in front: what is written passes on every version, and with a real nginx before the real daemon everything a browser does comes through.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
 
 use crate::support::cli::{Home, Said};
+use crate::support::lab::Lab;
 use crate::support::nginx::{Nginx, free_ports, program};
 
 /// Anything that is polled for is there by then, or the test fails.
@@ -78,6 +79,59 @@ async fn a_site_before_a_running_nginx_from_up_to_purge() {
     let (asked, missed) = others.await;
     assert!(asked > 20 && missed == 0, "the other site was asked {asked} times and missed {missed}");
 }
+
+/// As on a rented server: systemd keeps both, the service has no right to tell nginx anything, and still a new certificate arrives.
+#[test]
+fn under_systemd_nginx_takes_a_new_certificate_by_itself() {
+    let (Some(lab), Some(program)) = (Lab::up(), program("bookworm")) else { return };
+    lab.put(Path::new(env!("CARGO_BIN_EXE_rtcctl")), "/usr/local/bin/rtcctl");
+    lab.put(&program.with_file_name("root/usr/sbin/nginx"), "/usr/sbin/nginx");
+    lab.must(&["bash", "-c", LAB_NGINX]);
+    let (code, said) = lab.run(&["rtcctl", "up", "--set", "site.proxy=nginx"]);
+    assert_eq!(code, 0, "{said}\n{}", lab.run(&["journalctl", "--no-pager", "--lines=30"]).1);
+    assert!(said.contains("https 443 through nginx") && said.contains("tls "), "{said}");
+    let (code, said) = lab.run(&["rtcctl", "up", "--set", "site.proxy=nginx"]);
+    assert!(code == 0 && said.contains("nothing to do"), "{said}");
+
+    let workers = || lab.run(&["pgrep", "-f", "nginx: worker process$"]).1;
+    let before = workers();
+    let mark = "setpriv --reuid=rtcctl --regid=rtcctl --clear-groups bash -c 'touch /run/rtcctl/new && mv /run/rtcctl/new /run/rtcctl/certificate'";
+    lab.must(&["bash", "-c", mark]);
+    let deadline = Instant::now() + SOON;
+    while workers().lines().any(|worker| before.lines().any(|old| old == worker)) {
+        assert!(Instant::now() < deadline, "{}", lab.run(&["systemctl", "status", "--no-pager", "rtcctl-proxy.path", "rtcctl-proxy.service"]).1);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+
+    let (code, said) = lab.run(&["rtcctl", "down", "--purge", "--yes"]);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(lab.must(&["bash", "-c", "ls /etc/nginx/sites-enabled; ls /etc/systemd/system | grep rtcctl || true"]), "");
+    assert_eq!(lab.must(&["systemctl", "is-active", "nginx"]).trim(), "active");
+    assert_eq!(lab.must(&["bash", "-c", "systemctl list-units --all --no-legend 'rtcctl*'"]).trim(), "");
+}
+
+/// What Debian's package would have brought, as far as it matters.
+const LAB_NGINX: &str = r"
+mkdir -p /etc/nginx/sites-enabled /var/lib/nginx /var/log/nginx
+cat > /etc/nginx/nginx.conf <<'C'
+user nobody nogroup;
+pid /run/nginx.pid;
+events {}
+http {
+    include /etc/nginx/sites-enabled/*;
+}
+C
+cat > /etc/systemd/system/nginx.service <<'U'
+[Service]
+Type=forking
+PIDFile=/run/nginx.pid
+ExecStartPre=/usr/sbin/nginx -t -q
+ExecStart=/usr/sbin/nginx
+ExecReload=/usr/sbin/nginx -s reload
+U
+systemctl daemon-reload
+systemctl start nginx
+";
 
 #[test]
 fn a_name_that_another_site_has_is_refused_before_anything_is_touched() {
@@ -153,8 +207,9 @@ fn rendered_files_are_compared() {
 
 /// A running nginx with a site of somebody else's, and a config that goes before it.
 struct Stack {
-    home: Home,
+    /// Before the folder that its files lie in.
     nginx: Nginx,
+    home: Home,
     /// http, https, turn, turn/tls, backend
     ports: [u16; 5],
 }
@@ -164,9 +219,9 @@ impl Stack {
         // Through its own loader its process would not be called nginx, which is how the holder of a port is known.
         let program = program("bookworm")?.with_file_name("root/usr/sbin/nginx");
         let runs_here = std::process::Command::new(&program).arg("-v").output().is_ok_and(|output| output.status.success());
-        let may = nix::unistd::geteuid().is_root() && !std::path::Path::new("/run/systemd/system").exists();
+        let may = nix::unistd::geteuid().is_root() && !Path::new("/run/systemd/system").exists();
         if !runs_here || !may {
-            eprintln!("SKIPPED: needs Debian 12, root, and no systemd that would be given a unit");
+            crate::support::nginx::skipped("nginx in front", "needs Debian 12's libraries, root, and no systemd that would be given a unit");
             return None;
         }
         let home = Home::new();
@@ -185,7 +240,7 @@ impl Stack {
         fs::write(nginx.path("etc/sites-enabled/old"), old).unwrap();
         nginx.start();
         home.write("work/rtcctl.toml", &config("nginx", ports));
-        Some(Self { home, nginx, ports })
+        Some(Self { nginx, home, ports })
     }
 
     fn run(&self, words: &[&str]) -> Said {

@@ -183,7 +183,7 @@ impl Up<'_> {
         work.apply(&self.plan.ground, &mut |doing| ui.detail(doing.to_string())).map_err(Broke::Step)?;
 
         let step = ui.step("certificate");
-        let certificate = site.certificate().map_err(Broke::Certificate)?;
+        let mut certificate = site.certificate().map_err(Broke::Certificate)?;
         step.ok(words::certificate(&certificate));
         words::notes(ui, &certificate.notes);
 
@@ -206,7 +206,9 @@ impl Up<'_> {
             }
             // A proxy that we may not touch leads here when its operator lets it; until then nothing here is wrong.
             Err(Broke::Proof(broken)) if site.config.site.proxy == Proxy::Other && !matches!(broken.step, probe::Step::Relay(_)) => {
-                step.warn(format!("your proxy does not lead here yet: {}: {}", broken.url, broken.cause));
+                let sentence = format!("your proxy does not lead here yet: {}: {}", broken.url, broken.cause);
+                step.warn(&sentence);
+                certificate.notes.push(sentence);
                 Ok((certificate, None))
             }
             Err(broke) => Err(broke),

@@ -35,6 +35,9 @@ pub(super) struct Site {
     pub(super) is_root: bool,
 }
 
+/// The site before nginx, and the units that keep it fresh.
+type InFront = (Option<WantedSite>, Vec<(PathBuf, String)>);
+
 /// The certificate that is served, in words and as data.
 #[derive(Serialize)]
 pub(super) struct Certificate {
@@ -138,7 +141,7 @@ impl Site {
     }
 
     /// The site and what keeps it fresh.
-    fn in_front(&self, around: Option<Around>, notes: &mut Vec<String>) -> Result<(Option<WantedSite>, Vec<(PathBuf, String)>), Failure> {
+    fn in_front(&self, around: Option<Around>, notes: &mut Vec<String>) -> Result<InFront, Failure> {
         let config = &self.config;
         let Some(around) = around.filter(|_| config.site.proxy == Proxy::Nginx) else { return Ok((None, Vec::new())) };
         let place = around.place(config, &self.names.all)?;

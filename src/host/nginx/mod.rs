@@ -137,7 +137,8 @@ impl Nginx {
 
     /// Follows every include. `without` is left out: our own site, which is not somebody else's.
     pub fn sites(&self, host: &dyn Host, without: Option<&Path>) -> Result<Result<Sites, String>, HostError> {
-        let mut walk = Walk { host, folder: self.conf.parent().unwrap_or(Path::new("/")).to_owned(), without, sites: Sites::default(), files: 0 };
+        let mut walk =
+            Walk { host, folder: self.conf.parent().unwrap_or_else(|| Path::new("/")).to_owned(), without, sites: Sites::default(), files: 0 };
         match walk.file(&self.conf, Context::Main, 0) {
             Ok(()) => Ok(Ok(walk.sites)),
             Err(Stopped::Host(error)) => Err(error),

@@ -1,6 +1,7 @@
 //! A real nginx of a chosen Debian release that keeps its files in a folder of its own and its hands off the machine's.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -18,10 +19,14 @@ pub(crate) fn program(suite: &str) -> Option<PathBuf> {
     if output.status.success() {
         return Some(String::from_utf8(output.stdout).unwrap().trim().into());
     }
-    let why = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_ne!(std::env::var("RTCCTL_REQUIRE").as_deref(), Ok("all"), "nginx of {suite} is required: {why}");
-    eprintln!("SKIPPED: no nginx of {suite}: {why}");
+    skipped(&format!("nginx of {suite}"), &String::from_utf8_lossy(&output.stderr));
     None
+}
+
+/// One loud line; a failure where everything is required.
+pub(crate) fn skipped(what: &str, why: &str) {
+    assert_ne!(std::env::var("RTCCTL_REQUIRE").as_deref(), Ok("all"), "{what} is required: {why}");
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {what}: {why}");
 }
 
 impl Nginx {
