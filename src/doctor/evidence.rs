@@ -20,7 +20,7 @@ use crate::config::{Config, Paths};
 use crate::deploy::facts;
 use crate::deploy::history;
 use crate::deploy::ports::PortFact;
-use crate::host::{Cmd, Host as _, HostError, Local};
+use crate::host::{Cmd, Host as _, HostError, Local, files};
 use crate::probe::{self, Broken, Rooms, Server};
 use crate::telemetry::status::{self, Status};
 use crate::turn::client::Credentials;
@@ -346,6 +346,21 @@ impl CertFiles {
         };
         Self { chain_pem: std::fs::read(&chain), key_pem: std::fs::read(&key), chain, key }
     }
+}
+
+/// Bytes of the signaling key, as `serve` makes it.
+const KEY_BYTES: usize = 32;
+
+/// What lets us open a room where only hosts may; `None` where everybody may, or the key cannot be read.
+fn pass(own: &Own) -> Option<String> {
+    if own.config.signal.open_rooms == RoomOpeners::Anyone {
+        return None;
+    }
+    let path = own.paths.signal_key();
+    // Asking for an absent secret would make one.
+    let key = path.is_file().then(|| files::secret_file(&path, KEY_BYTES).ok()).flatten()?;
+    let now = now().duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+    Some(format!("{}={}", invite::COOKIE, invite::Rights::new(&Secret::new(key)).pass(now)))
 }
 
 /// The daemon does not answer: was it ever meant to run?

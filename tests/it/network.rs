@@ -10,9 +10,9 @@ const NO_UDP: &str = "meta l4proto udp";
 const ONLY_HTTPS: &str = "tcp dport != 443";
 
 #[tokio::test]
-async fn udp_is_taken_where_it_passes() {
+async fn the_relay_is_reached_over_udp() {
     let Some(lan) = Lan::up() else { return };
-    two_browsers_talk(&lan.site(SERVER_V4), "?it=relay", Some("udp")).await;
+    two_browsers_talk(&lan.site(SERVER_V4), "?it=relay&tt=udp", Some("udp")).await;
 }
 
 #[tokio::test]
