@@ -152,7 +152,7 @@ impl Down<'_> {
             let failure = Failure::new(Exit::Stuck, "not everything could be removed");
             return Err(purged.remains.iter().fold(failure, |failure, line| failure.detail(line)));
         }
-        step.ok(gone(&purged));
+        step.ok(gone(&purged, self.paths));
         for note in &purged.notes {
             ui.warn(note);
         }

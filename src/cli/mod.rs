@@ -14,6 +14,7 @@ mod config;
 mod cx;
 mod doctor;
 mod down;
+mod explain;
 mod front;
 mod generate;
 mod init;

@@ -38,7 +38,7 @@ pub fn resolve(written: &Written) -> Result<Config, Vec<Problem>> {
         hosts: Vec::new(),
     };
     let config = behind_a_proxy(&mut reader, config);
-    let authority = authority(&mut reader, &config.site);
+    let authority = authority(&mut reader, is_private);
     let config = Config { cert: Cert { authority }, ..config };
     refuse_unbuilt(&mut reader);
     overlapping_ports(&mut reader, &config);

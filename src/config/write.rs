@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use super::defaults::{KEYS, Key, SECTIONS};
-use super::model::{Address, Authority, Config, Proxy, Transport};
+use super::model::{Address, Authority, Config, Proxy, RoomOpeners, Transport};
 use super::values::{show_duration, show_rate, show_size};
 
 impl Config {

@@ -192,7 +192,8 @@ fn is_watching(host: &dyn Host, name: &str) -> Result<bool, HostError> {
     Ok(shown.lines().any(|line| line == "ActiveState=active") && shown.lines().any(|line| line == "UnitFileState=enabled"))
 }
 
-fn port_facts(config: &Config, paths: &Paths, status: Option<&Status>, around: Option<&Around>) -> Vec<PortFact> {
+/// Every port the service needs that it does not hold already, with what the kernel says to a listener there.
+pub fn port_facts(config: &Config, paths: &Paths, status: Option<&Status>, around: Option<&Around>) -> Vec<PortFact> {
     let ours = |address: &str, protocol: Protocol| {
         let listeners = status.map(|s| s.listeners.as_slice()).unwrap_or_default();
         listeners.iter().any(|l| l.address == address && l.protocol == protocol.to_string())

@@ -4,20 +4,21 @@
 use std::path::{Path, PathBuf};
 
 use super::manifest::Manifest;
-use super::plan::{RECORD_FILE, UNIT_FILE, unit_path};
+use super::plan::{NGINX_TEST, RECORD_FILE, UNIT_FILE, unit_path};
 use crate::config::Paths;
 use crate::host::{Host, HostError, Kind};
 
 /// Files of a state folder that only we call so.
-const FILES: &[&str] = &["turn.secret", "signal.key", "trust.json", "history.jsonl"];
+const FILES: &[&str] = &["turn.secret", "signal.key", "hosts.generation", "trust.json", "history.jsonl"];
 /// Random letters of the temp file that becomes a file.
 const TEMP_LETTERS: usize = 6;
 
 /// Is this entry of the state folder something that we made?
 pub(super) fn is_ours(host: &dyn Host, paths: &Paths, name: &str, manifest: &Manifest, entry: &str) -> Result<bool, HostError> {
     let path = paths.state.join(entry);
-    let by_hand = format!("{name}.service.by-hand-");
-    if FILES.iter().any(|known| is_or_was(entry, known)) || entry.strip_prefix(&by_hand).is_some_and(is_number) {
+    let by_hand = [format!("{name}.service.by-hand-"), format!("zz-{name}.conf.by-hand-")];
+    let is_backup = by_hand.iter().any(|prefix| entry.strip_prefix(prefix).is_some_and(is_number));
+    if FILES.iter().any(|known| is_or_was(entry, known)) || is_backup || entry == NGINX_TEST {
         return Ok(true);
     }
     if is_or_was(entry, "manifest.json") {
@@ -26,7 +27,7 @@ pub(super) fn is_ours(host: &dyn Host, paths: &Paths, name: &str, manifest: &Man
     }
     match entry {
         "current" => Ok(is_link_to_release(host, &path)?),
-        "releases" | "certs" | "acme" | "ca" | "log" | "run" => is_our_folder(host, manifest, &path),
+        "releases" | "certs" | "acme" | "webroot" | "ca" | "log" | "run" => is_our_folder(host, manifest, &path),
         // What a crash left of a link that was being moved.
         _ if is_temp(entry, "current") => Ok(is_link_to_release(host, &path)?),
         _ => Ok(false),
@@ -79,10 +80,11 @@ fn holds_only_ours(host: &dyn Host, folder: &Path) -> Result<bool, HostError> {
                 Some(Kind::Link(target)) => target.starts_with(".versions"),
                 _ => entry == ".versions" || was_set_aside(&entry),
             },
+            "webroot" => entry == ".well-known",
             "ca" => ["ca.key", "ca.pem"].iter().any(|known| is_or_was(&entry, known)),
             "log" => entry == "current" || entry.strip_prefix("old.").is_some_and(is_number),
             // The run directory is called as the installation is, or `run`.
-            _ => matches!(&*entry, "admin.sock" | "serve.lock" | "service.lock" | "supervisor.lock"),
+            _ => matches!(&*entry, "admin.sock" | "serve.lock" | "service.lock" | "supervisor.lock") || is_or_was(&entry, "certificate"),
         };
         if !is_known {
             return Ok(false);
@@ -149,7 +151,14 @@ mod tests {
 
     #[test]
     fn files_are_known_by_name_and_by_what_became_of_them() {
-        let ours = [".turn.secret.Ab3xYz", "manifest.json.broken", "rtcctl.service.by-hand-3", "turn.secret", "turn.secret.aside-1"];
+        let ours = [
+            ".turn.secret.Ab3xYz",
+            "manifest.json.broken",
+            "rtcctl.service.by-hand-3",
+            "turn.secret",
+            "turn.secret.aside-1",
+            "zz-rtcctl.conf.by-hand-3",
+        ];
         let foreign =
             [".bashrc", "ca.crt", "log.txt", "run.sh", "manifest.json", "lock", "other.service.by-hand-1", ".turn.secret.swp", "turn.secret.txt"];
         let state = State::new(&[ours.as_slice(), &foreign].concat());

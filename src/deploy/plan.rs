@@ -20,6 +20,8 @@ use crate::ui::{Exit, Failure};
 pub const BINARY_FILE: &str = "rtcctl";
 pub const CONFIG_FILE: &str = "rtcctl.toml";
 pub const UNIT_FILE: &str = "rtcctl.service";
+/// Where a site is tried apart, in the state folder; gone again at once.
+pub const NGINX_TEST: &str = ".nginx-test";
 pub const RECORD_FILE: &str = "release.json";
 
 /// What must stay free beside two copies of the binary: certificates, logs, room for the rest of the machine.
@@ -391,7 +393,7 @@ fn site(want: &Want<'_>, facts: &Facts, replaces: &mut Vec<Replaced>) -> Option<
         nginx: site.nginx.clone(),
         running: site.running,
         ports: site.ports.clone(),
-        scratch: want.paths.state.join(".nginx-test"),
+        scratch: want.paths.state.join(NGINX_TEST),
     })
 }
 
@@ -429,7 +431,7 @@ pub(super) mod tests {
 
     use expect_test::{Expect, expect};
 
-    use super::{Plan, Want, WantedSite, plan, unit_path};
+    use super::{Plan, Step, Want, WantedSite, plan, unit_path};
     use crate::config::Paths;
     use crate::deploy::facts::{Facts, Keeper, Running, UnitFact};
     use crate::deploy::manifest::Manifest;

@@ -15,6 +15,10 @@ const HIGH_HTTPS: u16 = 8443;
 const HIGH_HTTP: u16 = 8080;
 /// The port that IANA keeps for STUN and TURN.
 const TURN: u16 = 3478;
+/// The same over TLS.
+const TURNS: u16 = 5349;
+/// Where a proxy finds us unless it is told otherwise.
+const BACKEND: u16 = 8480;
 
 /// One listener of the service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -143,12 +147,18 @@ fn ways_on(PortFact { wanted, answer }: &PortFact) -> Vec<String> {
     let free = match wanted.key {
         "site.https_port" => format!("take another port: rtcctl up --set site.https_port={HIGH_HTTPS}"),
         "site.http_port" => format!("take another port: rtcctl up --set site.http_port={HIGH_HTTP}"),
-        "turn.tls_ports" => format!("take another port: rtcctl up --set 'turn.tls_ports=[{}]'", wanted.address.port().wrapping_add(1)),
-        "site.backend" => {
-            let next = SocketAddr::new(wanted.address.ip(), wanted.address.port().wrapping_add(1));
-            format!("take another port: rtcctl up --set site.backend={next}")
+        "turn.tls_ports" => {
+            format!("take another port: rtcctl up --set 'turn.tls_ports=[{}]'", wanted.address.port().checked_add(1).unwrap_or(TURNS))
         }
-        _ => format!("take another port: rtcctl up --set 'turn.ports=[{}]'", wanted.address.port().wrapping_add(1)),
+        "site.backend" => {
+            let next = SocketAddr::new(wanted.address.ip(), wanted.address.port().checked_add(1).unwrap_or(BACKEND));
+            format!("take another port: rtcctl up --set 'site.backend={next}'")
+        }
+        _ => {
+            // Beside a low port lies another that needs the same right.
+            let other = if wanted.address.port() < 1024 { TURN } else { wanted.address.port().checked_add(1).unwrap_or(TURN) };
+            format!("take another port: rtcctl up --set 'turn.ports=[{other}]'")
+        }
     };
     match answer {
         Answer::Held(holder) => {
@@ -157,7 +167,10 @@ fn ways_on(PortFact { wanted, answer }: &PortFact) -> Vec<String> {
                 Some(unit) => format!("stop it: systemctl stop {unit}"),
                 None => format!("stop it: kill {}", p.pid),
             });
-            std::iter::once(free).chain(stop).collect()
+            let is_page = matches!(wanted.key, "site.https_port" | "site.http_port");
+            let share =
+                process.filter(|p| is_page && p.command == "nginx").map(|_| "or let nginx lead here: rtcctl up --set site.proxy=nginx".to_owned());
+            std::iter::once(free).chain(stop).chain(share).collect()
         }
         Answer::Denied => vec![free, "run as root: sudo rtcctl up".into()],
         _ => vec!["listen on \"0.0.0.0\" and \"::\" (site.listen)".into()],
@@ -218,6 +231,7 @@ mod tests {
         let hints = [
             "take another port: rtcctl up --set site.https_port=8443",
             "stop it: systemctl stop nginx.service",
+            "or let nginx lead here: rtcctl up --set site.proxy=nginx",
             "take another port: rtcctl up --set site.http_port=8080",
         ];
         assert_eq!(failure.hints, hints);

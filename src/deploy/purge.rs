@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::apply::remove_user;
 use super::lock::Lock;
 use super::manifest::Manifest;
+use super::ours::{has_unit, is_our_folder, is_ours};
 use super::plan::{helper_paths, unit_path};
 use super::service::Service;
 use crate::config::Paths;
@@ -26,10 +27,6 @@ pub struct Purged {
     /// What could not be known. One sentence each.
     pub notes: Vec<String>,
 }
-
-/// Everything below the state folder that may be ours, in the order in which it goes.
-const KNOWN: &[&str] =
-    &["current", "releases", "certs", "acme", "webroot", "ca", "log", "run", "turn.secret", "signal.key", "trust.json", "history.jsonl"];
 
 /// Stops the service first. The lock, which lies in the state folder, goes with it.
 pub fn purge(host: &dyn Host, service: &dyn Service, name: &str, paths: &Paths, lock: Lock) -> anyhow::Result<Purged> {
@@ -94,18 +91,6 @@ fn release_nginx(host: &dyn Host, manifest: &Manifest) -> anyhow::Result<()> {
         host.run(&nginx.reload())?;
     }
     Ok(())
-}
-
-/// One of our names, a broken file that was set aside (`turn.secret.broken-1`), a write that a crash cut off (`.turn.secret.x`), a unit kept as backup.
-fn is_ours(entry: &str, name: &str) -> bool {
-    let bare = entry.strip_prefix('.').unwrap_or(entry);
-    let is = |known: &str| bare == known || bare.strip_prefix(known).is_some_and(|rest| rest.starts_with('.'));
-    KNOWN.iter().any(|known| is(known))
-        || entry.starts_with(&format!("{name}.service.by-hand-"))
-        || entry.starts_with(&format!("zz-{name}.conf.by-hand-"))
-        || entry == ".nginx-test"
-        || entry == "manifest.json.broken"
-        || entry.starts_with(".manifest.json.")
 }
 
 fn take(host: &dyn Host, path: &Path, purged: &mut Purged) -> Result<(), HostError> {

@@ -15,13 +15,14 @@ use super::firewall;
 use super::subject::{Own, Subject, Target};
 use crate::cert::store::Store;
 use crate::cert::{self, LocalCa, trust};
-use crate::config::model::{Authority, Transport};
-use crate::config::{Config, Paths};
+use crate::config::model::{Authority, RoomOpeners, Transport};
+use crate::config::{Config, Paths, Secret};
 use crate::deploy::facts;
 use crate::deploy::history;
 use crate::deploy::ports::PortFact;
 use crate::host::{Cmd, Host as _, HostError, Local, files};
 use crate::probe::{self, Broken, Rooms, Server};
+use crate::signal::invite;
 use crate::telemetry::status::{self, Status};
 use crate::turn::client::Credentials;
 
@@ -172,7 +173,7 @@ impl Evidence {
             .get_or_init(|| async {
                 let Some(own) = self.own() else { return Vec::new() };
                 let (config, paths, status) = (own.config.clone(), own.paths.clone(), self.status().await.ok().cloned());
-                off_thread(move || facts::port_facts(&config, &paths, status.as_ref())).await.unwrap_or_default()
+                off_thread(move || facts::port_facts(&config, &paths, status.as_ref(), None)).await.unwrap_or_default()
             })
             .await
     }
@@ -253,7 +254,11 @@ impl Evidence {
             Subject::Foreign(Target::Page(url)) => url.to_string(),
             _ => return None,
         };
-        Some(self.rooms.get_or_init(|| probe::rooms(&link, ROOMS)).await)
+        let look = || async {
+            let cookie = self.own().and_then(pass);
+            probe::rooms(&probe::Target { link, roots: Vec::new(), transports: Vec::new(), deadline: ROOMS, cookie }).await
+        };
+        Some(self.rooms.get_or_init(look).await)
     }
 
     /// Every URI of a STUN or TURN server that clients are given, as it is written; none when the rooms do not say.

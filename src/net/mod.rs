@@ -2,5 +2,6 @@
 
 pub mod addr;
 pub mod descriptors;
+pub mod tcp;
 pub mod tls;
 pub mod udp;

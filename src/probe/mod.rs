@@ -1,4 +1,6 @@
 //! Measures by really calling: pages, rooms, WebSocket and relay, through exactly the URLs that clients are given. Has no opinion.
+//!
+//! Not for: saying what to do about a failure (`cli`, `doctor`), media.
 
 mod relay;
 mod room;
@@ -11,8 +13,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
+use ring::rand::SecureRandom as _;
 use rustls::pki_types::CertificateDer;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use tokio::time::Instant;
 
 pub use self::room::Links;
 use self::room::{Client, Member};
@@ -21,41 +26,56 @@ pub use self::survey::{Rooms, Server, allocation, binding, chain, exchange, room
 use self::wire::Trust;
 use crate::config::model::Transport;
 
+/// Leaving the room is tried for so long; the seats would end by themselves.
+const LEAVE_DEADLINE: Duration = Duration::from_millis(500);
+
+/// What to prove, and whom to trust in doing it.
+#[derive(Clone, Debug)]
 pub struct Target {
+    /// `https://192.168.1.20/`
     pub link: String,
+    /// Trust exactly these (DER); empty: nobody.
     pub roots: Vec<CertificateDer<'static>>,
     pub transports: Vec<Transport>,
+    /// For all of it.
     pub deadline: Duration,
     /// A `Cookie` line for joining, where only hosts open rooms.
     pub cookie: Option<String>,
 }
 
-#[derive(Serialize)]
+/// What was measured. As JSON, times are milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Proof {
+    /// From nothing to the whole page: TCP, TLS, HTTP.
+    #[serde(rename = "page_ms", serialize_with = "millis")]
     pub page: Duration,
+    /// Two joins and the message that the first left for the second.
+    #[serde(rename = "room_ms", serialize_with = "millis")]
     pub room: Duration,
+    /// Two sockets opened and registered, one message each way.
+    #[serde(rename = "websocket_ms", serialize_with = "millis")]
     pub websocket: Duration,
+    /// In the order of [`Target::transports`].
     pub relay: Vec<RelayProof>,
 }
 
-#[derive(Serialize)]
+/// Two allocations over this transport that exchanged packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct RelayProof {
+    #[serde(serialize_with = "word")]
     pub transport: Transport,
+    /// From client through both relayed addresses to the other client and back: the median.
+    #[serde(rename = "rtt_ms", serialize_with = "millis")]
     pub rtt: Duration,
+    /// Of the first allocation.
     pub relayed: SocketAddr,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("{url}: {cause}")]
-pub struct Broken {
-    pub step: Step,
-    pub url: String,
-    pub cause: String,
-}
-
-#[derive(Debug, Clone, Copy)]
+/// One hop of the proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Page,
+    /// Joining, and the ICE servers that a member is given.
     Room,
     WebSocket,
     Relay(Transport),

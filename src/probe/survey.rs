@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::room::{self, Client, Links};
 use super::servers::{self, IceServer, RelayAddress};
 use super::wire::{self, Trust, hop};
-use super::{Broken, RelayProof, Step, leave, random, relay, seed, words};
+use super::{Broken, RelayProof, Step, Target, leave, random, relay, seed, words};
 use crate::config::model::Transport;
 use crate::turn::client::Credentials;
 
@@ -46,11 +46,11 @@ pub fn server(uri: &str) -> Option<Server> {
     servers::parse(uri).map(|(transport, address)| Server { uri: address.uri, transport, host: address.host, port: address.port })
 }
 
-/// Opens the page at `link`, joins a room of its own twice, talks, asks for ICE servers, leaves.
-pub async fn rooms(link: &str, within: Duration) -> Rooms {
-    let deadline = Instant::now() + within;
-    let failed = |cause: String| Broken::new(Step::Page, link, cause);
-    let client = Trust::anybody().map_err(|error| words::of(&error)).and_then(|trust| Ok((Client::new(link, &trust, deadline)?, trust)));
+/// Opens the page of the target, joins a room of its own twice, talks, asks for ICE servers, leaves. Its roots and transports are not looked at.
+pub async fn rooms(target: &Target) -> Rooms {
+    let deadline = Instant::now() + target.deadline;
+    let failed = |cause: String| Broken::new(Step::Page, &target.link, cause);
+    let client = Trust::anybody().map_err(|error| words::of(&error)).and_then(|trust| Ok((Client::new(target, &trust, deadline)?, trust)));
     let (client, trust) = match client {
         Ok(pair) => pair,
         Err(cause) => return Rooms::failed(failed(cause)),

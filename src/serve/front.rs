@@ -302,7 +302,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_of_the_relay_speaks_nothing_but_turn() {
-        let mut door = Door::open_as(Seats::default(), Front::run_turn).await;
+        let mut door = Door::open_as(Seats::within(65_536), Front::run_turn).await;
         for alpn in [Some("stun.turn"), None] {
             door.connect(alpn).await.unwrap().write_all(&STUN).await.unwrap();
             door.handed_over().await;

@@ -36,7 +36,7 @@ const STACK: usize = 1024 * 1024;
 /// Runs until SIGTERM, SIGINT or the admin verb `stop`. Returns an error when a listener cannot be had, when a service ends by itself, and after SIGINT
 /// (exit 130, as after Ctrl-C everywhere).
 pub fn run(config: Config, paths: Paths) -> Result<(), Failure> {
-    raise_file_limit();
+    crate::net::descriptors::raise();
     let opened = open::open(&config, &paths)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
@@ -49,13 +49,4 @@ pub fn run(config: Config, paths: Paths) -> Result<(), Failure> {
     let ended = runtime.block_on(daemon::run(config, paths, opened));
     runtime.shutdown_timeout(Duration::from_millis(200));
     ended
-}
-
-/// Every allocation and every connection is an open file; the soft limit of 1024 that shells give is meant for programs that use `select`.
-fn raise_file_limit() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        // Refused only where it is as high already.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::failure::{Exit, Failure};
 use super::progress::Step;
 use super::question::Choice;
+use super::wrap::wrapped;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ColorChoice {

@@ -38,7 +38,7 @@ impl Site {
     }
 
     pub(crate) fn chrome(&self) -> Chrome {
-        Chrome::start(&self.home, self.netns.as_deref())
+        Chrome::start(&self.home, self.netns.as_deref(), &self.flags)
     }
 }
 

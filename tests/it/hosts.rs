@@ -226,7 +226,7 @@ async fn in_a_browser_the_closed_landing_the_host_link_and_a_guest() {
     let Some(server) = Server::start_for("hosts") else { return };
     let site = server.site();
     let chrome = site.chrome();
-    let (guest, host) = (chrome.open(&[]).await, chrome.open(&[]).await);
+    let (guest, host) = (chrome.open().await, chrome.open().await);
 
     guest.goto(&site.link).await;
     guest.wait_state("landing-closed", SOON).await;

@@ -43,7 +43,7 @@ async fn the_machine_s_name_is_trusted_as_its_address_is() {
 async fn ipv6_alone_is_enough() {
     let Some(lan) = Lan::up() else { return };
     lan.cable.drop_outgoing(&["meta nfproto ipv4"]);
-    two_browsers_talk(&lan.site(&format!("[{SERVER_V6}]")), "?it=relay", Some("udp")).await;
+    two_browsers_talk(&lan.site(&format!("[{SERVER_V6}]")), "?it=relay&tt=udp", Some("udp")).await;
 }
 
 const HOSTNAME: &str = "attic";

@@ -151,6 +151,12 @@ fn from_nginx_to_none_and_back_the_ports_change_hands() {
     let Some(stack) = Stack::new() else { return };
     fs::remove_file(stack.nginx.path("etc/sites-enabled/old")).unwrap();
     stack.nginx.run(&["-s", "reload"]);
+    // A reload is asked for and done later.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while stack.ports[..2].iter().any(|port| std::net::TcpListener::bind(("0.0.0.0", *port)).is_err()) {
+        assert!(std::time::Instant::now() < deadline, "nginx keeps the ports of a site that is gone");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
     for proxy in ["nginx", "none", "nginx"] {
         let said = stack.up(&["--set", &format!("site.proxy={proxy}")]);
         assert_eq!(said.code, Some(0), "{proxy}: {}\n{}", said.snapshot(), stack.nginx.log("error.log"));

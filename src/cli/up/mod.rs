@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use self::site::{Certificate, Site};
 use super::call::{self, HostLink, LINK_LIFE};
 use super::cx::Cx;
-use crate::config::model::Proxy;
+use crate::config::model::{Proxy, RoomOpeners};
 use crate::deploy::apply::{StepFailed, Work};
 use crate::deploy::history;
 use crate::deploy::plan::{Plan, Step};
@@ -317,7 +317,10 @@ impl Up<'_> {
         if ui.stdout_is_terminal() && !ui.is_quiet() {
             ui.out(crate::ui::qr::qr(&site.link, ui.unicode()))?;
         }
-        for line in invited.iter().flat_map(words::first_host).chain(words::next(site)) {
+        let install =
+            std::env::current_exe().ok().and_then(|program| words::install(&program, &std::env::var_os("PATH").unwrap_or_default(), site.is_root));
+        let host = invited.iter().flat_map(words::first_host);
+        for line in host.chain(words::next(&site.config, &site.names.primary, &site.link)).chain(install) {
             ui.say(line);
         }
         if site.config.site.proxy == Proxy::Other && proof.is_none() {

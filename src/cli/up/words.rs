@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Broke;
 use super::site::{Certificate, Site};
+use crate::cli::call::HostLink;
 use crate::cli::front;
-use crate::config::HostName;
 use crate::config::model::{Authority, Transport};
 use crate::config::{Config, HostName};
 use crate::deploy::facts::Keeper;

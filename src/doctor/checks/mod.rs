@@ -14,7 +14,7 @@ mod turn;
 use Vantage::{Both, Host};
 
 /// The table. `needs` point upwards.
-pub static CHECKS: [Check; 34] = [
+pub static CHECKS: [Check; 35] = [
     row("config.valid", "the config has no problem", Host, &[], |e| Box::pin(config::valid(e))),
     row("host.disk", "the state folder can be written", Host, &["config.valid"], |e| Box::pin(host::disk(e))),
     row("net.firewall", "this machine's firewall lets clients in", Host, &["config.valid"], |e| Box::pin(net::firewall(e))),
@@ -41,6 +41,7 @@ pub static CHECKS: [Check; 34] = [
         Box::pin(config::third_party(e))
     }),
     foreign("signal.join", "two clients can join a room", &["signal.health", "dns.points-here", "config.third-party"], |e| Box::pin(signal::join(e))),
+    foreign("signal.open", "strangers cannot use the relay", &["signal.join"], |e| Box::pin(signal::open(e))),
     foreign("signal.origin", "all links lead to the page's own origin", &["signal.join"], |e| Box::pin(signal::origin(e))),
     foreign("signal.websocket", "a message passes each way through the WebSocket", &["signal.origin"], |e| Box::pin(signal::websocket(e))),
     foreign("turn.uri", "every STUN and TURN URI can be read by clients", &["signal.origin"], |e| Box::pin(turn::uri(e))),

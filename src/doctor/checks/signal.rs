@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use reqwest::Url;
 
+use crate::config::model::RoomOpeners;
+use crate::config::starter::is_public;
 use crate::doctor::check::{Fault, Verdict};
 use crate::doctor::evidence::{Shared, off_thread};
-use crate::doctor::subject::{Own, Subject, is_private};
+use crate::doctor::subject::{Own, Subject, Target, is_private};
 use crate::net::tls;
 use crate::probe::Links;
 
@@ -93,11 +95,39 @@ pub(super) async fn join(evidence: Shared) -> Verdict {
     fault.breaks(&["every call"]).run("rtcctl logs", "what the service met").run("rtcctl up", "starts it anew, and proves it").fail()
 }
 
+pub(super) async fn open(evidence: Shared) -> Verdict {
+    let place = match &evidence.subject {
+        Subject::Own(Ok(own)) if own.config.signal.open_rooms == RoomOpeners::Hosts => return Verdict::Pass,
+        Subject::Own(Ok(own)) if !is_public(&own.config.site.address) => return Verdict::Skip("a site in a network of its own".into()),
+        Subject::Foreign(Target::Page(url)) if url.host_str().is_some_and(is_at_home) => {
+            return Verdict::Skip("a site in a network of its own".into());
+        }
+        Subject::Foreign(Target::Relay(_)) => return Verdict::Skip("the target has no rooms".into()),
+        Subject::Own(Ok(own)) => own.link(),
+        Subject::Foreign(Target::Page(url)) => url.to_string(),
+        Subject::Own(Err(_)) => return Verdict::Waits("config.valid"),
+    };
+    let fault =
+        Fault::new(format!("everybody who finds {place} may open rooms, and so use the relay")).breaks(&["your line, when strangers relay over it"]);
+    if evidence.own().is_none() {
+        return fault.hint("ask for a password, or for a link that was handed out, before a room is opened").warn();
+    }
+    fault
+        .hint("set open_rooms = \"hosts\" below [signal] in rtcctl.toml, then rtcctl up: whoever has a link still joins, only hosts open rooms")
+        .run("rtcctl call invite --as-host", "after that: the link that makes a browser a host")
+        .warn()
+}
+
+/// A host in a URL that only a network of its own knows.
+fn is_at_home(host: &str) -> bool {
+    host == "localhost" || host.trim_matches(['[', ']']).parse().is_ok_and(is_private)
+}
+
 pub(super) async fn origin(evidence: Shared) -> Verdict {
     let Some(Ok(links)) = evidence.rooms().await.map(|rooms| rooms.links.as_ref()) else { return Verdict::Skip("the target has no rooms".into()) };
     let page = match &evidence.subject {
         Subject::Own(Ok(own)) => Url::parse(&own.link()).ok(),
-        Subject::Foreign(crate::doctor::Target::Page(url)) => Some(url.clone()),
+        Subject::Foreign(Target::Page(url)) => Some(url.clone()),
         _ => None,
     };
     let Some(page) = page else { return Verdict::Skip("the target has no page".into()) };
@@ -133,7 +163,7 @@ fn wrong_links(page: &Url, links: &Links) -> Vec<(&'static str, String, &'static
         ("wss_url", &links.wss_url, websocket, false),
         ("ice_server_url", &links.ice_server_url, page.scheme(), true),
     ];
-    let public = !page.host_str().is_some_and(|host| host == "localhost" || host.trim_matches(['[', ']']).parse().is_ok_and(is_private));
+    let public = !page.host_str().is_some_and(is_at_home);
     let mut wrong = Vec::new();
     if !secure && public {
         wrong.push(("page", page.to_string(), "browsers give no camera to a page without TLS"));

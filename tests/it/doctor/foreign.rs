@@ -162,9 +162,15 @@ impl Site {
         let listener = tokio::net::TcpListener::bind((LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let signal = Signal::new(Settings {
-            config: model::Signal { room_grace: Duration::from_secs(10), max_rooms: 10, max_message: 64 * 1024 },
+            config: model::Signal {
+                open_rooms: model::RoomOpeners::Anyone,
+                room_grace: Duration::from_secs(10),
+                max_rooms: 10,
+                max_message: 64 * 1024,
+            },
             ice: IceSettings { ports: vec![port], tls_ports: Vec::new(), secrets, ttl: Duration::from_secs(3600) },
             key: Secret::new([1; 32]),
+            generation_file: "/nowhere/generation".into(),
         });
         let (from, to) = replace(address);
         let tamper = move |request: Request, next: Next| {

@@ -59,9 +59,8 @@ nsenter -t $neighbour -n ip addr add 203.0.113.99/24 dev there
 nsenter -t $neighbour -n ip link set there up
 "#;
 
-const BY_ADDRESS: &str =
-    "[site]\naddress = \"203.0.113.7\"\n[cert]\nca = \"local\"\n[turn]\nmax_allocations = 100\n[signal]\nopen_rooms = \"anyone\"\n";
-const BY_NAME: &str = "[site]\naddress = \"call.test\"\n[cert]\nca = \"local\"\n[turn]\nmax_allocations = 100\n[signal]\nopen_rooms = \"anyone\"\n";
+const BY_ADDRESS: &str = "[site]\naddress = \"203.0.113.7\"\n[cert]\nca = \"local\"\n[turn]\nmax_allocations = 100\n";
+const BY_NAME: &str = "[site]\naddress = \"call.test\"\n[cert]\nca = \"local\"\n[turn]\nmax_allocations = 100\n";
 
 #[test]
 fn a_site_by_address_on_the_usual_ports() {
@@ -71,6 +70,14 @@ fn a_site_by_address_on_the_usual_ports() {
     for id in ["net.firewall", "port.http", "turn.relayed-address", "turn.tls"] {
         assert!(passed.contains(&id), "{id}: {}", findings.raw);
     }
+}
+
+#[test]
+fn a_public_site_on_which_strangers_open_rooms() {
+    let config = format!("{BY_ADDRESS}[signal]\nopen_rooms = \"anyone\"\n");
+    let Some(findings) = inside(&config, &format!("{NEIGHBOUR} serve; doctor")) else { return };
+    let finding = findings.warns_only("signal.open", &["everybody who finds https://203.0.113.7/ may open rooms"]);
+    assert!(finding["remedy"]["text"].as_str().unwrap().contains("open_rooms = \"hosts\""), "{finding}");
 }
 
 #[test]
