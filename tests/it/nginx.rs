@@ -1,6 +1,7 @@
 //! nginx in front: what is written passes on every version, and with a real nginx before the real daemon everything a browser does comes through.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -152,10 +153,10 @@ fn from_nginx_to_none_and_back_the_ports_change_hands() {
     fs::remove_file(stack.nginx.path("etc/sites-enabled/old")).unwrap();
     stack.nginx.run(&["-s", "reload"]);
     // A reload is asked for and done later.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while stack.ports[..2].iter().any(|port| std::net::TcpListener::bind(("0.0.0.0", *port)).is_err()) {
-        assert!(std::time::Instant::now() < deadline, "nginx keeps the ports of a site that is gone");
-        std::thread::sleep(std::time::Duration::from_millis(20));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while stack.ports[..2].iter().any(|port| TcpListener::bind(("0.0.0.0", *port)).is_err()) {
+        assert!(Instant::now() < deadline, "nginx keeps the ports of a site that is gone");
+        std::thread::sleep(Duration::from_millis(20));
     }
     for proxy in ["nginx", "none", "nginx"] {
         let said = stack.up(&["--set", &format!("site.proxy={proxy}")]);
