@@ -45,25 +45,25 @@ impl Site {
 #[tokio::test]
 async fn two_browsers_talk_directly() {
     let Some(server) = Server::start() else { return };
-    two_browsers_talk(&server.site(), "", None).await;
+    two_browsers_talk(&server.site(), "", &[]).await;
 }
 
 #[tokio::test]
 async fn two_browsers_talk_by_relay_over_udp() {
     let Some(server) = Server::start() else { return };
-    two_browsers_talk(&server.site(), "?it=relay&tt=udp", Some("udp")).await;
+    two_browsers_talk(&server.site(), "?it=relay&tt=udp", &["udp"]).await;
 }
 
 #[tokio::test]
 async fn two_browsers_talk_by_relay_over_tcp() {
     let Some(server) = Server::start() else { return };
-    two_browsers_talk(&server.site(), "?it=relay&tt=tcp", Some("tcp")).await;
+    two_browsers_talk(&server.site(), "?it=relay&tt=tcp", &["tcp"]).await;
 }
 
 #[tokio::test]
 async fn two_browsers_talk_by_relay_over_tls() {
     let Some(server) = Server::start() else { return };
-    two_browsers_talk(&server.site(), "?it=relay&tt=tls", Some("tls")).await;
+    two_browsers_talk(&server.site(), "?it=relay&tt=tls", &["tls"]).await;
 }
 
 #[tokio::test]
@@ -165,21 +165,23 @@ async fn the_ca_page_sees_that_this_device_trusts_the_site() {
     page.close().await;
 }
 
-/// Both see and hear each other; with `relay`, by a relay that was reached over that protocol.
-pub(crate) async fn two_browsers_talk(site: &Site, query: &str, relay: Option<&str>) {
+/// Both see and hear each other, by a relay that was reached over one of these protocols; directly if there are none.
+///
+/// Chromium takes the first path that works and lets go of what is gathered later: only one protocol that is offered is one that is taken for sure.
+pub(crate) async fn two_browsers_talk(site: &Site, query: &str, relay: &[&str]) {
     let chrome = site.chrome();
     let (anna, ben) = meet(&chrome, site, &site.room(query)).await;
+    assert!(anna.text("#truth").await.contains("Ben"), "the line names the other side");
     for page in [&anna, &ben] {
         flows(page).await;
         let report = Report::of(page).await;
-        assert_eq!(report.relay_protocol().as_deref(), relay, "protocol to the relay, of the selected local candidate");
+        let path = match report.relay_protocol() {
+            None if relay.is_empty() => "direct".to_owned(),
+            Some(protocol) if relay.contains(&protocol.as_str()) => format!("relay over {}", protocol.to_uppercase()),
+            other => panic!("to the relay by {other:?}, not {relay:?}:\n{}", report.paths()),
+        };
+        page.wait(&format!("the line says {path}"), SOON, &format!("document.querySelector('#truth').innerText.includes({path:?})")).await;
     }
-    assert!(anna.text("#truth").await.contains("Ben"), "the line names the other side");
-    let path = match relay {
-        None => "direct".to_owned(),
-        Some(protocol) => format!("relay over {}", protocol.to_uppercase()),
-    };
-    anna.wait(&format!("the line says {path}"), SOON, &format!("document.querySelector('#truth').innerText.includes({path:?})")).await;
     anna.close().await;
     ben.close().await;
 }
@@ -382,6 +384,12 @@ impl Report {
 
     fn by_id(&self, id: &Value) -> &Value {
         self.0.iter().find(|row| row["id"] == *id).unwrap_or(&Value::Null)
+    }
+
+    /// Candidates and pairs, for a person who wonders.
+    fn paths(&self) -> String {
+        let kinds = ["local-candidate", "remote-candidate", "candidate-pair"];
+        self.0.iter().filter(|row| kinds.iter().any(|kind| row["type"] == *kind)).map(|row| format!("{row}\n")).collect()
     }
 
     fn relay_protocol(&self) -> Option<String> {

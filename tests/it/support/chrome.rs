@@ -31,7 +31,8 @@ const FLAGS: [&str; 13] = [
     "--remote-debugging-pipe",
 ];
 
-const START: Duration = Duration::from_secs(20);
+/// Generous: it is spent only where the machine is busy with other things.
+const START: Duration = Duration::from_secs(60);
 
 /// True if a tool is absent: the test then ends early with one loud line, or fails where everything is required.
 pub(crate) fn absent(tools: &[&str]) -> bool {
