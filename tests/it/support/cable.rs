@@ -25,6 +25,7 @@ impl Cable {
         if super::chrome::absent(&["ip", "nft", "unshare", "hostname"]) {
             return None;
         }
+        sweep();
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let cable = Self { name: format!("rtcctl-{:x}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)) };
         let (server, clients) = (cable.server(), cable.clients());
@@ -67,21 +68,35 @@ impl Cable {
 
 impl Drop for Cable {
     fn drop(&mut self) {
-        for namespace in [self.server(), self.clients()] {
-            let until = Instant::now() + Duration::from_secs(5);
-            // A supervisor may start its service anew while we kill the old one.
-            while let running = pids(&namespace)
-                && !running.is_empty()
-                && Instant::now() < until
-            {
-                for pid in running {
-                    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).ok();
-                }
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            run(&["ip", "netns", "del", &namespace]);
+        remove(&self.server());
+        remove(&self.clients());
+    }
+}
+
+/// What a test run left that was killed itself: its process id stands in the name.
+fn sweep() {
+    let listed = run(&["ip", "netns", "list"]);
+    for name in String::from_utf8_lossy(&listed.stdout).lines().filter_map(|line| line.split_whitespace().next()) {
+        let pid = name.strip_prefix("rtcctl-").and_then(|rest| i32::from_str_radix(rest.split_once('-')?.0, 16).ok());
+        if pid.is_some_and(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists()) {
+            remove(name);
         }
     }
+}
+
+fn remove(namespace: &str) {
+    let until = Instant::now() + Duration::from_secs(5);
+    // A supervisor may start its service anew while we kill the old one.
+    while let running = pids(namespace)
+        && !running.is_empty()
+        && Instant::now() < until
+    {
+        for pid in running {
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).ok();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    run(&["ip", "netns", "del", namespace]);
 }
 
 fn pids(namespace: &str) -> Vec<nix::unistd::Pid> {
