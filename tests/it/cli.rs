@@ -67,7 +67,7 @@ fn a_reader_that_goes_away_is_success() {
 #[test]
 fn colour_is_for_those_who_want_it() {
     let home = Home::new();
-    home.write("work/rtcctl.toml", "prots = 1\n");
+    home.write("here/rtcctl.toml", "prots = 1\n");
     let coloured = |arguments: &[&str], variables: &[(&str, &str)]| {
         let cli = home.rtcctl(&[&["config", "check"], arguments].concat());
         variables.iter().fold(cli, |cli, (key, value)| cli.env(key, value)).run().stderr.contains('\x1b')
@@ -84,7 +84,7 @@ fn colour_is_for_those_who_want_it() {
 #[test]
 fn a_locale_without_utf8_gets_plain_marks() {
     let home = Home::new();
-    home.write("work/rtcctl.toml", "prots = 1\n");
+    home.write("here/rtcctl.toml", "prots = 1\n");
     assert!(home.rtcctl(&["config", "check"]).run().stderr.contains('╭'));
     assert!(home.rtcctl(&["config", "check"]).env("LC_ALL", "C").run().stderr.contains(",-["));
 }
@@ -95,12 +95,12 @@ fn man_pages_for_every_command() {
     let said = home.rtcctl(&["man", "pages"]).run();
     assert_eq!((said.code, said.stderr.as_str()), (Some(0), "wrote the man pages into pages\n"));
     let mut pages: Vec<String> =
-        std::fs::read_dir(home.path("work/pages")).unwrap().map(|page| page.unwrap().file_name().into_string().unwrap()).collect();
+        std::fs::read_dir(home.path("here/pages")).unwrap().map(|page| page.unwrap().file_name().into_string().unwrap()).collect();
     pages.sort();
     let mut expected: Vec<String> = commands().iter().map(|words| format!("{}.1", [&["rtcctl".to_owned()], &words[..]].concat().join("-"))).collect();
     expected.sort();
     assert_eq!(pages, expected);
-    home.write("work/taken", "a file");
+    home.write("here/taken", "a file");
     assert_eq!(home.rtcctl(&["man", "taken"]).run().code, Some(3));
 }
 

@@ -10,7 +10,7 @@ use super::support::cli::Home;
 /// What `config check` says of a file.
 fn check(text: &str, expected: &Expect) {
     let home = Home::new();
-    home.write("work/rtcctl.toml", text);
+    home.write("here/rtcctl.toml", text);
     expected.assert_eq(&home.rtcctl(&["config", "check"]).run().snapshot());
 }
 
@@ -131,7 +131,7 @@ fn a_public_site_is_told_what_is_not_built() {
 #[test]
 fn an_address_of_another_machine() {
     let home = Home::new();
-    home.write("work/rtcctl.toml", "[site]\nlisten = [\"192.0.2.77\"]\n");
+    home.write("here/rtcctl.toml", "[site]\nlisten = [\"192.0.2.77\"]\n");
     let said = home.rtcctl(&["config", "check"]).run();
     assert_eq!(said.code, Some(2));
     assert!(said.stderr.contains("site.listen: not an address of this machine: 192.0.2.77"), "{}", said.stderr);
@@ -180,7 +180,7 @@ fn wide_letters_and_control_characters_do_not_shift_the_marks() {
 #[test]
 fn variables_and_their_problems() {
     let home = Home::new();
-    home.write("work/rtcctl.toml", "[site]\nhttps_port = 1443\n");
+    home.write("here/rtcctl.toml", "[site]\nhttps_port = 1443\n");
     let said = home.rtcctl(&["config", "show", "--origin"]).env("RTCCTL_SITE__TITLE", "Us").env("RTCCTL_TURN__PORTS", "[3479]").run();
     let origins: Vec<&str> = said.stdout.lines().filter(|line| !line.ends_with("# default")).collect();
     expect![[r#"
@@ -226,7 +226,7 @@ fn variables_and_their_problems() {
 #[test]
 fn errors_are_json_too() {
     let home = Home::new();
-    home.write("work/rtcctl.toml", "[turn]\nprots = [3478]\n");
+    home.write("here/rtcctl.toml", "[turn]\nprots = [3478]\n");
     let said = home.rtcctl(&["config", "check", "--json"]).run();
     let json = said.json();
     assert_eq!((said.code, json["schema"].as_str()), (Some(2), Some("rtcctl.config.check/1")));
@@ -251,11 +251,11 @@ fn the_file_is_looked_for_in_order() {
     assert_eq!(https_port(&home, &[], None), 1);
     home.write(".config/rtcctl/rtcctl.toml", "site.https_port = 2");
     assert_eq!(https_port(&home, &[], None), 2);
-    home.write("work/rtcctl.toml", "site.https_port = 3");
+    home.write("here/rtcctl.toml", "site.https_port = 3");
     assert_eq!(https_port(&home, &[], None), 3);
-    home.write("work/named.toml", "site.https_port = 4");
+    home.write("here/named.toml", "site.https_port = 4");
     assert_eq!(https_port(&home, &[], Some("named.toml")), 4);
-    home.write("work/flag.toml", "site.https_port = 5");
+    home.write("here/flag.toml", "site.https_port = 5");
     assert_eq!(https_port(&home, &["--config", "flag.toml"], Some("named.toml")), 5);
 }
 
@@ -271,24 +271,24 @@ fn a_named_file_must_be_there_and_be_text() {
         hint: write one: rtcctl config example > gone.toml
     "#]]
     .assert_eq(&said.snapshot());
-    std::fs::write(home.path("work/rtcctl.toml"), [0xff, 0xfe, 0]).unwrap();
+    std::fs::write(home.path("here/rtcctl.toml"), [0xff, 0xfe, 0]).unwrap();
     let said = home.rtcctl(&["config", "check"]).run();
     assert_eq!((said.code, said.stderr.trim()), (Some(2), "error: read rtcctl.toml: not UTF-8 text"));
-    std::fs::write(home.path("work/rtcctl.toml"), vec![b'#'; 2 << 20]).unwrap();
+    std::fs::write(home.path("here/rtcctl.toml"), vec![b'#'; 2 << 20]).unwrap();
     assert!(home.rtcctl(&["config", "check"]).run().stderr.contains("larger than 1 MiB"));
-    std::fs::remove_file(home.path("work/rtcctl.toml")).unwrap();
-    std::fs::create_dir(home.path("work/rtcctl.toml")).unwrap();
+    std::fs::remove_file(home.path("here/rtcctl.toml")).unwrap();
+    std::fs::create_dir(home.path("here/rtcctl.toml")).unwrap();
     assert_eq!(home.rtcctl(&["config", "check"]).run().code, Some(3));
 }
 
 #[test]
 fn what_show_prints_is_a_config() {
     let home = Home::new();
-    home.write("work/rtcctl.toml", "[site]\ntitle = \"Us\"\n[turn]\nsecret_file = \"secret\"\n");
+    home.write("here/rtcctl.toml", "[site]\ntitle = \"Us\"\n[turn]\nsecret_file = \"secret\"\n");
     let shown = home.rtcctl(&["config", "show"]).run().stdout;
-    home.write("work/again.toml", &shown.replace('~', home.path("").to_str().unwrap().trim_end_matches('/')));
+    home.write("here/again.toml", &shown.replace('~', home.path("").to_str().unwrap().trim_end_matches('/')));
     assert_eq!(home.rtcctl(&["config", "show", "-c", "again.toml"]).run().stdout, shown);
-    assert!(shown.contains("secret_file = \"~/work/secret\""), "{shown}");
+    assert!(shown.contains("secret_file = \"~/here/secret\""), "{shown}");
 }
 
 #[test]

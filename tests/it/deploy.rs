@@ -226,7 +226,7 @@ fn a_certificate_that_is_not_there_is_said_before_anything_is_touched() {
     let site = Site::new();
     let before = site.tree();
     let (code, _, stderr) = site.up(&["--set", "cert.ca=files", "--set", "cert.chain=none.pem", "--set", "cert.key=none.pem"]);
-    assert!(code == 3 && stderr.contains("read certificate ~/work/none.pem: No such file"), "{code} {stderr}");
+    assert!(code == 3 && stderr.contains("read certificate ~/here/none.pem: No such file"), "{code} {stderr}");
     assert!(!stderr.contains("put back"), "{stderr}");
     assert_eq!(site.tree(), before);
 }

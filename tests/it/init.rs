@@ -34,7 +34,7 @@ fn the_wizard_and_its_flags_write_the_same_bytes() {
         wizard.send_line(keys).unwrap();
         let said = rest(&mut wizard);
         assert!(said.contains("wrote rtcctl.toml") && said.contains("next: rtcctl up"), "{said}");
-        let written = std::fs::read(home.path("work/rtcctl.toml")).unwrap();
+        let written = std::fs::read(home.path("here/rtcctl.toml")).unwrap();
         let command = said.lines().find_map(|line| line.trim().strip_prefix("same by flags: rtcctl ")).unwrap().to_owned();
         assert!(command.contains(flags), "{command}");
 
@@ -42,7 +42,7 @@ fn the_wizard_and_its_flags_write_the_same_bytes() {
         let words: Vec<&str> = command.split(' ').collect();
         let again = other.rtcctl(&words).run();
         assert_eq!(again.code, Some(0), "{}", again.snapshot());
-        assert_eq!(std::fs::read(other.path("work/rtcctl.toml")).unwrap(), written, "{command}");
+        assert_eq!(std::fs::read(other.path("here/rtcctl.toml")).unwrap(), written, "{command}");
         assert_eq!(other.rtcctl(&["config", "check"]).run().code, Some(0), "and it is a config");
     }
 }
@@ -58,14 +58,14 @@ fn what_is_no_address_is_said_and_asked_again() {
     wizard.send_line("192.168.1.20").unwrap();
     let said = rest(&mut wizard);
     assert!(said.contains("wrote rtcctl.toml"), "{said}");
-    assert!(std::fs::read_to_string(home.path("work/rtcctl.toml")).unwrap().contains("address = \"192.168.1.20\""));
+    assert!(std::fs::read_to_string(home.path("here/rtcctl.toml")).unwrap().contains("address = \"192.168.1.20\""));
 }
 
 #[test]
 fn ctrl_c_at_every_question_writes_nothing_and_leaves_the_terminal_sane() {
     for question in ["exists. Write it anew?", "What will people type", "Who may open rooms?"] {
         let home = Home::new();
-        home.write("work/rtcctl.toml", "# by hand\n");
+        home.write("here/rtcctl.toml", "# by hand\n");
         let flags: &[&str] = match question {
             "exists. Write it anew?" => &["init"],
             "What will people type" => &["init", "--force"],
@@ -80,7 +80,7 @@ fn ctrl_c_at_every_question_writes_nothing_and_leaves_the_terminal_sane() {
         let said = rest(&mut wizard);
         assert!(said.contains("\x1b[?25h"), "the cursor is back: {said:?}");
         assert!(said.contains("exit 130"), "{question}: {said:?}");
-        assert_eq!(std::fs::read_to_string(home.path("work/rtcctl.toml")).unwrap(), "# by hand\n", "{question}");
+        assert_eq!(std::fs::read_to_string(home.path("here/rtcctl.toml")).unwrap(), "# by hand\n", "{question}");
         assert_eq!(std::fs::read_dir(home.work()).unwrap().count(), 1, "{question}");
     }
 }
@@ -88,7 +88,7 @@ fn ctrl_c_at_every_question_writes_nothing_and_leaves_the_terminal_sane() {
 #[test]
 fn a_file_that_is_there_is_asked_about_and_kept() {
     let home = Home::new();
-    home.write("work/rtcctl.toml", "# by hand\n");
+    home.write("here/rtcctl.toml", "# by hand\n");
     let mut no = wizard(&home, &["init"]);
     no.expect("exists. Write it anew?").unwrap();
     no.send("n").unwrap();
@@ -100,7 +100,7 @@ fn a_file_that_is_there_is_asked_about_and_kept() {
     yes.send("y").unwrap();
     let said = rest(&mut yes);
     assert!(said.contains("kept the old one as rtcctl.toml.aside-1"), "{said}");
-    assert_eq!(std::fs::read_to_string(home.path("work/rtcctl.toml.aside-1")).unwrap(), "# by hand\n");
+    assert_eq!(std::fs::read_to_string(home.path("here/rtcctl.toml.aside-1")).unwrap(), "# by hand\n");
 
     let init = |openers: &str, more: &[&str]| {
         let said = home.rtcctl(&[&["init", "--no-input", "--address", "lan", "--open-rooms", openers], more].concat()).run();

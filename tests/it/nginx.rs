@@ -30,10 +30,10 @@ fn the_site_passes_on_every_version_without_a_warning() {
         home.write("c/key.pem", &made.signing_key.serialize_pem());
         let config = "site = { address = \"call.test\", aliases = [\"192.0.2.7\", \"2001:db8::7\"], proxy = \"nginx\" }\n\
                       cert = { ca = \"files\", chain = \"../c/chain \\\"1\\\".pem\", key = \"../c/key.pem\" }\nsignal.open_rooms = \"anyone\"\n";
-        home.write("work/rtcctl.toml", config);
+        home.write("here/rtcctl.toml", config);
         let said = home.rtcctl(&["render", "out"]).env("PATH", &nginx.search_path()).run();
         assert_eq!(said.code, Some(0), "{}", said.snapshot());
-        let site = fs::read_to_string(home.path("work/out/nginx/site.conf")).unwrap();
+        let site = fs::read_to_string(home.path("here/out/nginx/site.conf")).unwrap();
         assert!(site.contains(http2), "{suite}: {site}");
         // Ports that nobody needs to be root for, and that no two runs share.
         let [https, plain] = free_ports();
@@ -169,7 +169,7 @@ fn from_nginx_to_none_and_back_the_ports_change_hands() {
 fn a_proxy_that_is_not_ours_is_told_what_to_do() {
     let home = Home::new();
     let [https, http, turn, turns, backend] = free_ports();
-    home.write("work/rtcctl.toml", &config("other", [http, https, turn, turns, backend]));
+    home.write("here/rtcctl.toml", &config("other", [http, https, turn, turns, backend]));
     let run = |words: &[&str]| home.rtcctl(words).env("RTCCTL_RUN", home.path("state/run").to_str().unwrap()).run();
     let said = run(&["up"]);
     assert_eq!(said.code, Some(0), "{}", said.snapshot());
@@ -189,7 +189,7 @@ fn a_proxy_that_is_not_ours_is_told_what_to_do() {
 #[test]
 fn rendered_files_are_compared() {
     let home = Home::new();
-    home.write("work/rtcctl.toml", "site.proxy = \"other\"\n");
+    home.write("here/rtcctl.toml", "site.proxy = \"other\"\n");
     let said = home.rtcctl(&["render", "out"]).run();
     let files = [
         "systemd/rtcctl.service",
@@ -203,7 +203,7 @@ fn rendered_files_are_compared() {
     assert_eq!(said.stdout.lines().collect::<Vec<_>>(), files.map(|file| format!("out/{file}")));
     let same = home.rtcctl(&["render", "--diff", "out"]).run();
     assert_eq!((same.code, same.stdout.as_str()), (Some(0), ""), "{}", same.snapshot());
-    let compose = home.path("work/out/compose/compose.yaml");
+    let compose = home.path("here/out/compose/compose.yaml");
     fs::write(&compose, fs::read_to_string(&compose).unwrap().replace("read_only: true", "read_only: false")).unwrap();
     let differs = home.rtcctl(&["render", "--diff", "out"]).run();
     assert_eq!(differs.code, Some(1));
@@ -246,7 +246,7 @@ impl Stack {
         );
         fs::write(nginx.path("etc/sites-enabled/old"), old).unwrap();
         nginx.start();
-        home.write("work/rtcctl.toml", &config("nginx", ports));
+        home.write("here/rtcctl.toml", &config("nginx", ports));
         Some(Self { nginx, home, ports })
     }
 

@@ -24,13 +24,13 @@ pub(crate) struct Said {
 impl Home {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::create_dir(directory.path().join("work")).unwrap();
+        std::fs::create_dir(directory.path().join("here")).unwrap();
         Self { directory }
     }
 
     /// Where commands run: `./rtcctl.toml` would stand here.
     pub(crate) fn work(&self) -> PathBuf {
-        self.directory.path().join("work")
+        self.directory.path().join("here")
     }
 
     pub(crate) fn path(&self, below: &str) -> PathBuf {
