@@ -34,6 +34,32 @@ pub const FINGERPRINT: u16 = 0x8028;
 /// Attributes up to here must be understood by whoever gets them (RFC 8489 §14).
 pub const LAST_REQUIRED: u16 = 0x7FFF;
 
+/// Comprehension-required attributes that a message may carry, whether its method uses them or not (RFC 8489 §6.3: known but unexpected ones are
+/// ignored). What is missing here costs a request a 420 and an indication its life: DONT-FRAGMENT, since we set no DF, and what RFC 5780, 6062 and
+/// 8016 add.
+pub const UNDERSTOOD: [u16; 20] = [
+    MAPPED_ADDRESS,
+    USERNAME,
+    MESSAGE_INTEGRITY,
+    ERROR_CODE,
+    UNKNOWN_ATTRIBUTES,
+    CHANNEL_NUMBER,
+    LIFETIME,
+    XOR_PEER_ADDRESS,
+    DATA,
+    REALM,
+    NONCE,
+    XOR_RELAYED_ADDRESS,
+    REQUESTED_ADDRESS_FAMILY,
+    EVEN_PORT,
+    RESERVATION_TOKEN,
+    REQUESTED_TRANSPORT,
+    MESSAGE_INTEGRITY_SHA256,
+    PASSWORD_ALGORITHM,
+    USERHASH,
+    XOR_MAPPED_ADDRESS,
+];
+
 /// Protocol number of UDP in REQUESTED-TRANSPORT.
 pub const UDP: u8 = 17;
 

@@ -334,22 +334,9 @@ mod tests {
             ports: vec![0],
             tls_ports: vec![5349],
             relay_ports: PortRange { first: 10_000, last: 59_999 },
-            public_address: None,
-            realm: "test".into(),
-            secret_file: None,
             credential_ttl: Duration::from_secs(60),
-            credential_max: Duration::from_secs(60),
-            allow_peers: Vec::new(),
-            deny_peers: Vec::new(),
             shards: Some(1),
-            max_allocations: 10,
-            max_per_user: 10,
-            max_per_address: 10,
-            max_bandwidth: None,
-            allocation_lifetime: Duration::from_secs(600),
-            permission_lifetime: Duration::from_secs(300),
-            channel_lifetime: Duration::from_secs(600),
-            nonce_lifetime: Duration::from_secs(600),
+            ..crate::config::Config::default().turn
         };
         let loopback = std::net::Ipv4Addr::LOCALHOST.into();
         Settings {

@@ -61,34 +61,10 @@ pub(super) fn from_client(
     Ok((to, payload))
 }
 
-/// Attributes that belong into a Send indication, and those of RFC 8489 and RFC 8656 that mean nothing there and are passed over. DONT-FRAGMENT is not
-/// among them: we set no DF, so what asks for it is dropped (RFC 8656 §11.2).
-const KNOWN: [u16; 19] = [
-    attr::MAPPED_ADDRESS,
-    attr::USERNAME,
-    attr::MESSAGE_INTEGRITY,
-    attr::ERROR_CODE,
-    attr::UNKNOWN_ATTRIBUTES,
-    attr::CHANNEL_NUMBER,
-    attr::LIFETIME,
-    attr::XOR_PEER_ADDRESS,
-    attr::DATA,
-    attr::REALM,
-    attr::NONCE,
-    attr::XOR_RELAYED_ADDRESS,
-    attr::REQUESTED_ADDRESS_FAMILY,
-    attr::EVEN_PORT,
-    attr::REQUESTED_TRANSPORT,
-    attr::PASSWORD_ALGORITHM,
-    attr::USERHASH,
-    attr::XOR_MAPPED_ADDRESS,
-    attr::RESERVATION_TOKEN,
-];
-
 /// Peer and payload of a Send indication (RFC 8656 §11.2).
 fn send_indication(datagram: &[u8]) -> Option<(SocketAddr, Range<usize>)> {
     let message = Message::parse(datagram).ok()?;
-    if message.unknown(&KNOWN).next().is_some() {
+    if message.unknown(&attr::UNDERSTOOD).next().is_some() {
         return None;
     }
     let peer = message.address(attr::XOR_PEER_ADDRESS)?.ok()?;

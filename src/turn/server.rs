@@ -34,32 +34,6 @@ const MAX_TRIES: usize = 8;
 
 const SOFTWARE_NAME: &[u8] = b"rtcctl";
 
-/// Attributes a request may carry, whether its method uses them or not (RFC 8489 §6.3: known but unexpected ones are ignored). What is missing here
-/// is refused with 420: DONT-FRAGMENT, and what RFC 5780, 6062, 8016
-/// add.
-const KNOWN: [u16; 20] = [
-    attr::MAPPED_ADDRESS,
-    attr::USERNAME,
-    attr::MESSAGE_INTEGRITY,
-    attr::ERROR_CODE,
-    attr::UNKNOWN_ATTRIBUTES,
-    attr::CHANNEL_NUMBER,
-    attr::LIFETIME,
-    attr::XOR_PEER_ADDRESS,
-    attr::DATA,
-    attr::REALM,
-    attr::NONCE,
-    attr::XOR_RELAYED_ADDRESS,
-    attr::REQUESTED_ADDRESS_FAMILY,
-    attr::EVEN_PORT,
-    attr::RESERVATION_TOKEN,
-    attr::REQUESTED_TRANSPORT,
-    attr::MESSAGE_INTEGRITY_SHA256,
-    attr::PASSWORD_ALGORITHM,
-    attr::USERHASH,
-    attr::XOR_MAPPED_ADDRESS,
-];
-
 /// Unknown attributes listed in one 420: an answer must not outgrow a datagram.
 const MAX_UNKNOWN: usize = 64;
 
@@ -762,7 +736,7 @@ fn even_port(message: &Message<'_>) -> Result<Wish, Reject> {
 /// Each attribute once that has to be understood and is not, the first [`MAX_UNKNOWN`] of them.
 fn unknown(message: &Message<'_>) -> Vec<u16> {
     let mut unknown = Vec::new();
-    for kind in message.unknown(&KNOWN) {
+    for kind in message.unknown(&attr::UNDERSTOOD) {
         if unknown.len() < MAX_UNKNOWN && !unknown.contains(&kind) {
             unknown.push(kind);
         }
