@@ -2,6 +2,7 @@
 
 use dialoguer::console::Term;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 
 use super::failure::{Exit, Failure};
 
@@ -19,17 +20,22 @@ pub(super) fn confirm(question: &str) -> Result<bool, Failure> {
 
 /// A line of text; Enter is the default. What does not pass is said, and asked again.
 pub(super) fn ask(question: &str, lines: &[String], default: &str, check: &dyn Fn(&str) -> Result<(), String>) -> Result<String, Failure> {
-    head(question, lines);
     let passes = |text: &String| check(text);
-    guarded(|| dialoguer::Input::new().with_prompt(">").default(default.to_owned()).validate_with(passes).interact_text())
+    guarded(|| {
+        head(question, lines);
+        dialoguer::Input::new().with_prompt(">").default(default.to_owned()).validate_with(passes).interact_text()
+    })
 }
 
 /// One of several, by arrow keys and Enter; Escape is the default.
 pub(super) fn choose(question: &str, lines: &[String], choices: &[Choice<'_>], default: usize) -> Result<usize, Failure> {
-    head(question, lines);
     let width = choices.iter().map(|choice| choice.name.chars().count()).max().unwrap_or_default();
     let items = choices.iter().map(|choice| format!("{:<width$}   {}", choice.name, choice.why));
-    let chosen = guarded(|| dialoguer::Select::new().items(items).default(default).report(false).interact_opt())?.unwrap_or(default);
+    let answer = guarded(|| {
+        head(question, lines);
+        dialoguer::Select::new().items(items).default(default).report(false).interact_opt()
+    });
+    let chosen = answer?.unwrap_or(default);
     write(&format!("> {}", choices[chosen].name));
     Ok(chosen)
 }
@@ -52,7 +58,10 @@ fn guarded<T>(prompt: impl FnOnce() -> dialoguer::Result<T>) -> Result<T, Failur
     interrupt.add(Signal::SIGINT);
     // The prompt turns Ctrl-C into SIGINT, which would end us while the cursor is hidden: it stays blocked until the prompt has returned.
     let before = interrupt.thread_swap_mask(SigmaskHow::SIG_BLOCK);
-    match prompt() {
+    let keys = PlainKeys::hold();
+    let answer = prompt();
+    drop(keys);
+    match answer {
         Err(dialoguer::Error::IO(e)) if e.kind() == std::io::ErrorKind::Interrupted => {
             // The signal is still pending, so the mask stays: the caller ends us in order.
             let _ = Term::stderr().show_cursor();
@@ -64,6 +73,29 @@ fn guarded<T>(prompt: impl FnOnce() -> dialoguer::Result<T>) -> Result<T, Failur
                 let _ = before.thread_set_mask();
             }
             answer.map_err(|e| Failure::new(Exit::Resource, format!("ask on the terminal: {e}")))
+        }
+    }
+}
+
+/// The terminal hands Ctrl-C over as a key like any other. The prompt asks for that only while it reads one: pressed before or between, it would
+/// be a signal that is blocked, and lost.
+struct PlainKeys(Option<Termios>);
+
+impl PlainKeys {
+    fn hold() -> Self {
+        let before = tcgetattr(std::io::stdin()).ok();
+        if let Some(mut plain) = before.clone() {
+            plain.local_flags.remove(LocalFlags::ISIG);
+            let _ = tcsetattr(std::io::stdin(), SetArg::TCSADRAIN, &plain);
+        }
+        Self(before)
+    }
+}
+
+impl Drop for PlainKeys {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = tcsetattr(std::io::stdin(), SetArg::TCSADRAIN, before);
         }
     }
 }
